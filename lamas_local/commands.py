@@ -1,0 +1,207 @@
+"""What the command line does: train, evaluate, report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lamas_local.checkpoint import load_checkpoint
+from lamas_local.config import Config, ConfigError
+from lamas_local.evaluation import evaluate, summarise
+from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
+from lamas_local.report import write_report
+from lamas_local.run_folder import RunFolder, write_atomically
+from lamas_local.session import Session
+from lamas_local.summary_table import print_summary
+from lamas_local.trace import RolloutTrace
+from lamas_local.trainer import Metrics, Trainer
+
+INTERRUPTED = 130
+LEARNED = ("trained", "initial", "initial-sequential", "maas", "maas-parallel")
+
+
+def run_train(config: Config, *, resume: bool, restart: bool) -> int:
+    """Train, evaluate, report; returns the exit status."""
+    for name in config.evaluation.policies:
+        check_policy_name(name)
+    folder = RunFolder(config.run_dir)
+    if resume:
+        check_same_run(folder.load_config(), config)
+    folder.create(config, resume=resume, restart=restart)
+    return _run(lambda stop: _train(config, folder, stop, resume))
+
+
+def run_evaluate(run: Path, config: Config) -> int:
+    """Evaluate a trained run again, with the evaluation settings of `config`; returns the exit status."""
+    for name in config.evaluation.policies:
+        check_policy_name(name)
+    folder = RunFolder(run)
+    load_checkpoint(folder.checkpoints)
+    folder.keep_traces(lambda trace: trace.policy == "train")
+    return _run(lambda stop: _evaluate_only(config, folder, stop))
+
+
+async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, resume: bool) -> int:
+    session = await Session.open(config)
+    try:
+        if any(name.startswith("maas") for name in config.evaluation.policies):
+            await _train_baseline(session, folder, stop, resume)
+        if not stop.is_set():
+            await _train_run(session, config, folder, stop, resume)
+        return INTERRUPTED if stop.is_set() else await _evaluate(session, folder, stop)
+    finally:
+        await session.close()
+
+
+async def _train_baseline(session: Session, folder: RunFolder, stop: asyncio.Event, resume: bool) -> None:
+    """MaAS: the same run with the cost-only objective."""
+    objective = session.config.objective.model_copy(update={"credit": "none"})
+    config = session.config.model_copy(update={"objective": objective, "run_dir": folder.baseline.path})
+    resume = resume and (folder.baseline.path / "config.yaml").exists()
+    folder.baseline.create(config, resume=resume, restart=False)
+    await _train_run(session, config, folder.baseline, stop, resume)
+
+
+async def _train_run(session: Session, config: Config, folder: RunFolder, stop: asyncio.Event, resume: bool) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    trainer = Trainer(config, session.task, session.new_controller(), session.embedder, session.executor, folder)
+    if resume and any(folder.checkpoints.glob("step-*")):
+        trainer.resume()
+    elif resume:
+        folder.rewind(0)
+    with (
+        SummaryWriter(str(folder.path / "tensorboard"), purge_step=trainer.step) as board,
+        tqdm(
+            total=config.trainer.num_steps, initial=trainer.step, desc=f"train {folder.path.name}", unit="step"
+        ) as bar,
+    ):
+
+        def on_step(metrics: Metrics) -> None:
+            for name, value in metrics.items():
+                if isinstance(value, (int, float)):
+                    board.add_scalar(name, value, metrics["step"])
+            bar.set_postfix(
+                score=f"{metrics['score']:.2f}",
+                seconds=f"{metrics['wall_latency_s']:.1f}",
+                tokens=f"{metrics['cp_tokens']:.0f}",
+                refresh=False,
+            )
+            bar.update()
+
+        await trainer.train(stop, on_step)
+
+
+async def _evaluate_only(config: Config, folder: RunFolder, stop: asyncio.Event) -> int:
+    session = await Session.open(config)
+    try:
+        return await _evaluate(session, folder, stop)
+    finally:
+        await session.close()
+
+
+async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event) -> int:
+    """Evaluate, summarise, report; an evaluation that was interrupted goes on where it was."""
+    config = session.config
+    names = config.evaluation.policies
+    policies = {name: load_policy(name, session, folder) for name in names}
+    steps = {name: policy.step for name, policy in policies.items()}
+    kept = folder.keep_traces(lambda trace: trace.policy == "train" or steps.get(trace.policy) == trace.step)
+    done = {(trace.policy, trace.query_id) for trace in kept if trace.policy != "train"}
+    with tqdm(
+        total=len(names) * config.evaluation.num_queries, initial=len(done), desc="evaluate", unit="query"
+    ) as bar:
+
+        def on_rollout(trace: RolloutTrace) -> None:
+            folder.append_traces([trace])
+            bar.update()
+
+        finished = await evaluate(policies, session.task, session.executor, config, stop, on_rollout, done)
+    if not finished:
+        return INTERRUPTED
+    summary = summarise(folder.keep_traces(lambda trace: True), names, config)
+    write_atomically(folder.summary, json.dumps(summary, indent=2).encode())
+    print_summary(summary)
+    print(f"report: {write_report(folder.path)}")
+    return 0
+
+
+def load_policy(name: str, session: Session, folder: RunFolder) -> Policy:
+    """A policy by its name; the learned ones from the run's checkpoints."""
+    if name.startswith(FIXED):
+        return parse_fixed(name)
+    controller = session.new_controller()
+    step = 0
+    if not name.startswith("initial"):
+        state = load_checkpoint((folder.baseline if name.startswith("maas") else folder).checkpoints)
+        controller.load_state_dict(state.controller)
+        step = state.step
+    sequential = name in ("maas", "initial-sequential")
+    mode = "sequential" if sequential else "layered" if name != "trained" else session.config.execution.mode
+    return LearnedPolicy(controller, session.embedder, session.config.seed, mode, step)
+
+
+def check_policy_name(name: str) -> None:
+    """Raises ConfigError for a name that is no policy."""
+    if name.startswith(FIXED):
+        parse_fixed(name)
+    elif name not in LEARNED:
+        raise ConfigError(f"evaluation.policies: {name!r} is unknown; known: {', '.join(LEARNED)}, fixed:A+B")
+
+
+def check_same_run(stored: Config, given: Config) -> None:
+    """A resumed run goes on as it began: only how long it trains, what it evaluates and admission may change.
+
+    Raises:
+        ConfigError: naming the first setting that differs.
+    """
+    before, after = _flat(stored.model_dump(mode="json")), _flat(given.model_dump(mode="json"))
+    free = ("trainer.num_steps", "trainer.checkpoint_every", "trainer.keep_checkpoints", "evaluation.", "admission.")
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and not key.startswith(free):
+            raise ConfigError(
+                f"--resume: {key} is {after.get(key)!r}, but {stored.run_dir} was started with {before.get(key)!r}"
+            )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _run(command: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Run a command in an event loop; the first Ctrl-C asks it to finish its step, the second ends it."""
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def interrupt() -> None:
+            if stop.is_set() and task is not None:
+                task.cancel()
+            else:
+                print("\nfinishing what runs, then saving; Ctrl-C again ends at once", file=sys.stderr)
+                stop.set()
+
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+        return await command(stop)
+
+    try:
+        return asyncio.run(main())
+    except asyncio.CancelledError:
+        return INTERRUPTED
+
+
+def run_report(run: Path) -> int:
+    """Write `report.html` again from the run's files."""
+    print(f"report: {write_report(run)}")
+    return 0

@@ -1,0 +1,204 @@
+"""The configuration tree: small models that reject unknown keys. Imports no runtime code.
+
+Sources, strongest first: command line (`--trainer.learning-rate 0.003`), environment
+(`LAMAS_TRAINER__LEARNING_RATE=0.003`), the YAML file of `--config`, the defaults here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ConfigError(ValueError):
+    """What the user asked for cannot be; one sentence with what was given, what is allowed, and where."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` (did you mean ...?)` where a known name is close to the given one, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ArithmeticTaskConfig(Section):
+    """Generated short word problems: unlimited in number, train and test disjoint."""
+
+    kind: Literal["arithmetic"] = "arithmetic"
+    levels: tuple[Annotated[int, Field(ge=1, le=4)], ...] = Field(default=(1,), min_length=1)
+    """Difficulty: 1 one-digit sums, 2 one-digit products, 3 two-digit sums and differences, 4 two steps."""
+
+
+TaskConfig = ArithmeticTaskConfig
+
+
+class VllmEngineConfig(Section):
+    """An in-process vLLM engine."""
+
+    kind: Literal["vllm"] = "vllm"
+    model: str = "smollm2-135m-instruct"
+    """A hub id, a model folder, or the packaged `smollm2-135m-instruct`."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Any further argument of vLLM's `AsyncEngineArgs`, by its own name."""
+    max_model_len: PositiveInt | None = None
+    """Longest prompt plus output in tokens; the model's own limit when absent."""
+    kv_cache_gib: PositiveFloat = 2.0
+    """Memory for keys and values on a CPU, in GiB; a GPU uses `args.gpu_memory_utilization`."""
+
+
+class FakeEngineConfig(Section):
+    """Answers at once with text made from the request's seed: for tests of logic, not for results."""
+
+    kind: Literal["fake"] = "fake"
+    max_model_len: PositiveInt = 2048
+    """Longest prompt plus output in words."""
+
+
+EngineConfig = Annotated[VllmEngineConfig | FakeEngineConfig, Field(discriminator="kind")]
+
+
+class AdmissionConfig(Section):
+    """What may enter the engine, and when."""
+
+    requests_per_s: PositiveFloat | None = None
+    """Rate limit on new requests; none when absent."""
+    max_in_flight: PositiveInt = 256
+    """Most requests in the engine at once; more wait in order of arrival."""
+    deadline_s: PositiveFloat = 600.0
+    """A request older than this, admission wait included, is aborted and counted as failed."""
+
+
+class ControllerConfig(Section):
+    """The supernet controller (MaAS sec. 3, LAMaS sec. 3)."""
+
+    num_layers: PositiveInt = 4
+    """Most layers an architecture may have."""
+    hidden_size: PositiveInt = 32
+    """Width of the shared space of queries and operators."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """A layer's drawing stops when the drawn probabilities sum to this."""
+    initial_scale: PositiveFloat = 1.0
+    """Starting value of each layer's learned logit scale."""
+    encoder: str = "all-minilm-l6-v2"
+    """Sentence encoder: a hub id, a folder, or the packaged `all-minilm-l6-v2`."""
+
+
+class SamplingConfig(Section):
+    """How the language model samples."""
+
+    temperature: PositiveFloat = 1.0
+    """Above 0, so that parallel samples differ."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling mass."""
+    max_tokens: PositiveInt = 512
+    """Longest answer to one request, in tokens."""
+
+
+class ExecutionConfig(Section):
+    """How one architecture runs."""
+
+    mode: Literal["sequential", "layered"] = "layered"
+    """`sequential` as MaAS, `layered` as LAMaS (DESIGN.md section 5)."""
+
+
+class LatencyConfig(Section):
+    """What the penalty calls latency."""
+
+    signal: Literal["tokens", "measured"] = "measured"
+    """`tokens`: the papers' proxy; `measured`: the trace's seconds under the load of the moment."""
+    tokens_per_second: PositiveFloat = 50.0
+    """Turns tool seconds into proxy tokens and proxy tokens into proxy seconds."""
+
+
+class ObjectiveConfig(Section):
+    """Utility of a drawn operator: score - cost_weight * cost - latency_weight * L where the credit rule says so."""
+
+    credit: Literal["none", "uniform", "critical_path", "slack"] = "critical_path"
+    """Who pays: nobody (MaAS), every operator, those on the critical path (LAMaS), or those with what they cause."""
+    latency_weight: NonNegativeFloat = 0.005
+    """Score lost per second of path length."""
+    cost_weight: NonNegativeFloat = 3.0
+    """Score lost per USD."""
+    usd_per_million_input_tokens: NonNegativeFloat = 0.15
+    """gpt-4o-mini's price by default."""
+    usd_per_million_output_tokens: NonNegativeFloat = 0.60
+    """gpt-4o-mini's price by default."""
+
+
+class TrainerConfig(Section):
+    """How the controller learns."""
+
+    num_steps: PositiveInt = 100
+    """Batches of rollouts, and updates."""
+    queries_per_step: PositiveInt = 4
+    """Distinct queries in a batch."""
+    rollouts_per_query: PositiveInt = 4
+    """Architectures drawn per query in a batch."""
+    learning_rate: PositiveFloat = 0.01
+    """Adam's step size."""
+    scale_learning_rate: PositiveFloat | None = None
+    """Adam's step size for the logit scales; `learning_rate` when absent."""
+    log_prob: Literal["exact", "independent"] = "exact"
+    """`exact`: of the ordered draw without replacement; `independent`: the papers' sum of log p."""
+    ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Momentum of the utility's running mean and standard deviation."""
+    max_grad_norm: PositiveFloat = 1.0
+    """Gradient clipping."""
+    checkpoint_every: PositiveInt = 5
+    """Steps between checkpoints; the last step always has one."""
+    keep_checkpoints: PositiveInt = 3
+    """Newest checkpoints kept."""
+
+
+class EvaluationConfig(Section):
+    """Which policies are compared, on what."""
+
+    policies: tuple[str, ...] = Field(default=("trained", "initial"), min_length=1)
+    """`trained`, `initial`, `initial-sequential`, `maas`, `maas-parallel` (the run then trains the cost-only objective
+    too), or `fixed:A,B+C` (A and B together, then C)."""
+    num_queries: PositiveInt = 100
+    """Test queries, the same for every policy."""
+    max_queries_in_flight: PositiveInt = 1
+    """Queries running at the same time, over all policies."""
+
+
+class Config(BaseSettings):
+    """Everything a run needs; stored in the run folder as `config.yaml`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        env_prefix="LAMAS_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    run_dir: Path = Path("runs/default")
+    """Where results land."""
+    seed: NonNegativeInt = 0
+    """Seeds the data, the controller, the draws and the model's sampling."""
+    operators: tuple[str, ...] = Field(
+        default=("Generate", "GenerateCoT", "MultiGenerateCoT", "ScEnsemble", "SelfRefine", "EarlyStop"), min_length=1
+    )
+    """What the controller may draw, by name."""
+    task: TaskConfig = ArithmeticTaskConfig()
+    engine: EngineConfig = VllmEngineConfig()
+    admission: AdmissionConfig = AdmissionConfig()
+    controller: ControllerConfig = ControllerConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    latency: LatencyConfig = LatencyConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

