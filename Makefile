@@ -1,4 +1,4 @@
-# PYTHON: the interpreter .venv is made with, 3.10 to 3.13. EXTRA: cpu or gpu, by the machine's devices when empty.
+# PYTHON: the interpreter .venv is made with, 3.11 to 3.13. EXTRA: cpu or gpu, by the machine's devices when empty.
 PYTHON ?= python3
 EXTRA ?=
 BIN := .venv/bin
@@ -7,7 +7,7 @@ STAMP := .venv/.setup-stamp
 .PHONY: help setup quickstart test lint clean distclean
 
 help:
-	@echo 'make setup       .venv with everything in it (3.10 <= Python <= 3.13; about 5 minutes, 5 GB; then nothing)'
+	@echo 'make setup       .venv with everything in it (Python 3.11 to 3.13; about 5 minutes, 5 GB; then nothing)'
 	@echo 'make quickstart  setup, then train and compare a small team with a local model; writes runs/quickstart'
 	@echo 'make test        setup, lint, then all tests'
 	@echo 'make lint        formatting, types, import rules, unused and missing dependencies'

@@ -69,9 +69,9 @@ def load_checkpoint(folder: Path) -> TrainingState:
     try:
         tensors = safetensors.torch.load((steps[-1] / "state.safetensors").read_bytes())
         facts = json.loads((steps[-1] / "state.json").read_text())
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        return TrainingState(controller=_under("controller.", tensors), adam=_under("adam.", tensors), **facts)
+    except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
         raise ConfigError(f"{steps[-1]}: the checkpoint cannot be read: {error}") from error
-    return TrainingState(controller=_under("controller.", tensors), adam=_under("adam.", tensors), **facts)
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

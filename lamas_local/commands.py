@@ -21,8 +21,9 @@ from lamas_local.run_folder import RunFolder, write_atomically
 from lamas_local.session import Session
 from lamas_local.summary_table import print_summary
 from lamas_local.trace import RolloutTrace
-from lamas_local.trainer import Metrics, Trainer
+from lamas_local.trainer import BatchFailedError, Metrics, Trainer
 
+RUN_FAILED = 1
 INTERRUPTED = 130
 LEARNED = ("trained", "initial", "initial-sequential", "maas", "maas-parallel")
 
@@ -32,10 +33,10 @@ def run_train(config: Config, *, resume: bool, restart: bool) -> int:
     for name in config.evaluation.policies:
         check_policy_name(name)
     folder = RunFolder(config.run_dir)
+    folder.check(resume=resume, restart=restart)
     if resume:
         check_same_run(folder.load_config(), config)
-    folder.create(config, resume=resume, restart=restart)
-    return _run(lambda stop: _train(config, folder, stop, resume))
+    return _run(lambda stop: _train(config, folder, stop, resume=resume, restart=restart))
 
 
 def run_evaluate(run: Path, config: Config) -> int:
@@ -44,13 +45,17 @@ def run_evaluate(run: Path, config: Config) -> int:
         check_policy_name(name)
     folder = RunFolder(run)
     load_checkpoint(folder.checkpoints)
-    folder.keep_traces(lambda trace: trace.policy == "train")
+    stored = folder.load_config()
+    for key, before, after in differences(stored, config):
+        if key.startswith(("operators", "controller.")):
+            raise ConfigError(f"--run: {key} is {after!r}, but {run} was trained with {before!r}")
     return _run(lambda stop: _evaluate_only(config, folder, stop))
 
 
-async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, resume: bool) -> int:
+async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, *, resume: bool, restart: bool) -> int:
     session = await Session.open(config)
     try:
+        folder.create(config, resume=resume, restart=restart)  # only now, so that a bad setting replaces no run
         if any(name.startswith("maas") for name in config.evaluation.policies):
             await _train_baseline(session, folder, stop, resume)
         if not stop.is_set():
@@ -64,7 +69,7 @@ async def _train_baseline(session: Session, folder: RunFolder, stop: asyncio.Eve
     """MaAS: the same run with the cost-only objective."""
     objective = session.config.objective.model_copy(update={"credit": "none"})
     config = session.config.model_copy(update={"objective": objective, "run_dir": folder.baseline.path})
-    resume = resume and (folder.baseline.path / "config.yaml").exists()
+    resume = resume and folder.baseline.holds_run
     folder.baseline.create(config, resume=resume, restart=False)
     await _train_run(session, config, folder.baseline, stop, resume)
 
@@ -102,18 +107,20 @@ async def _train_run(session: Session, config: Config, folder: RunFolder, stop: 
 async def _evaluate_only(config: Config, folder: RunFolder, stop: asyncio.Event) -> int:
     session = await Session.open(config)
     try:
-        return await _evaluate(session, folder, stop)
+        return await _evaluate(session, folder, stop, anew=True)
     finally:
         await session.close()
 
 
-async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event) -> int:
-    """Evaluate, summarise, report; an evaluation that was interrupted goes on where it was."""
+async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *, anew: bool = False) -> int:
+    """Evaluate, summarise, report; an evaluation that was interrupted goes on where it was unless it is made `anew`."""
     config = session.config
     names = config.evaluation.policies
     policies = {name: load_policy(name, session, folder) for name in names}
     steps = {name: policy.step for name, policy in policies.items()}
-    kept = folder.keep_traces(lambda trace: trace.policy == "train" or steps.get(trace.policy) == trace.step)
+    kept = folder.keep_traces(
+        lambda trace: trace.policy == "train" or (not anew and steps.get(trace.policy) == trace.step)
+    )
     done = {(trace.policy, trace.query_id) for trace in kept if trace.policy != "train"}
     with tqdm(
         total=len(names) * config.evaluation.num_queries, initial=len(done), desc="evaluate", unit="query"
@@ -157,18 +164,23 @@ def check_policy_name(name: str) -> None:
 
 
 def check_same_run(stored: Config, given: Config) -> None:
-    """A resumed run goes on as it began: only how long it trains, what it evaluates and admission may change.
+    """A resumed run goes on as it began: only where it lies, how long it trains, what it evaluates and admission may
+    change.
 
     Raises:
         ConfigError: naming the first setting that differs.
     """
+    free = ("run_dir", "trainer.num_steps", "trainer.checkpoint_every", "trainer.keep_checkpoints")
+    for key, before, after in differences(stored, given):
+        if not key.startswith((*free, "evaluation.", "admission.")):
+            raise ConfigError(f"--resume: {key} is {after!r}, but {given.run_dir} was started with {before!r}")
+
+
+def differences(stored: Config, given: Config) -> list[tuple[str, Any, Any]]:
+    """(dotted key, stored value, given value) of every setting that differs."""
     before, after = _flat(stored.model_dump(mode="json")), _flat(given.model_dump(mode="json"))
-    free = ("trainer.num_steps", "trainer.checkpoint_every", "trainer.keep_checkpoints", "evaluation.", "admission.")
-    for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key) and not key.startswith(free):
-            raise ConfigError(
-                f"--resume: {key} is {after.get(key)!r}, but {stored.run_dir} was started with {before.get(key)!r}"
-            )
+    keys = sorted(before.keys() | after.keys())
+    return [(key, before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -199,6 +211,9 @@ def _run(command: Callable[[asyncio.Event], Awaitable[int]]) -> int:
         return asyncio.run(main())
     except asyncio.CancelledError:
         return INTERRUPTED
+    except BatchFailedError as error:
+        print(f"lamas-local: {error}; what was saved before is intact", file=sys.stderr)
+        return RUN_FAILED
 
 
 def run_report(run: Path) -> int:

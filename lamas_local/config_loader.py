@@ -16,13 +16,16 @@ from pydantic_settings.sources import YamlConfigSettingsSource
 from lamas_local.config import Config, ConfigError, nearest
 
 
-def load_config(file: Path | None, overrides: Sequence[str] = (), prog: str = "lamas-local") -> Config:
+def load_config(
+    file: Path | None, overrides: Sequence[str] = (), prog: str = "lamas-local", *, environment: bool = True
+) -> Config:
     """Command line over environment over file over defaults.
 
     Args:
         file: YAML; None for defaults only.
         overrides: dotted command-line arguments, such as `["--trainer.learning-rate", "0.003"]`.
         prog: the command's name in its help text.
+        environment: whether `LAMAS_*` variables count; not for what a run was started with.
 
     Raises:
         ConfigError: an unknown key, a value out of range, or a file that is missing or is not YAML.
@@ -50,9 +53,12 @@ def load_config(file: Path | None, overrides: Sequence[str] = (), prog: str = "l
                 cli_hide_none_type=True,
                 cli_avoid_json=True,
             )
-            if file is None:
-                return command_line, env_settings
-            return command_line, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file)
+            sources: list[PydanticBaseSettingsSource] = [command_line]
+            if environment:
+                sources.append(env_settings)
+            if file is not None:
+                sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=file))
+            return tuple(sources)
 
     try:
         return Config.model_validate(Sources().model_dump())
@@ -60,7 +66,7 @@ def load_config(file: Path | None, overrides: Sequence[str] = (), prog: str = "l
         raise ConfigError(_explain(error, file)) from error
     except SettingsError as error:
         raise ConfigError(_explain_arguments(str(error))) from error
-    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"--config {file}: not a YAML mapping of settings: {' '.join(str(error).split())}") from error
 
 
@@ -92,11 +98,16 @@ def _check_environment() -> None:
 def _explain(error: ValidationError, file: Path | None) -> str:
     """The first thing that is wrong, in one sentence."""
     first = error.errors()[0]
-    tags = {"vllm", "fake"}  # a union's tag is part of pydantic's location but not of the key
-    key = ".".join(str(part) for i, part in enumerate(first["loc"]) if not (i == 1 and part in tags))
+    loc = [str(part) for part in first["loc"]]
+    # The engine's kind is part of pydantic's location but not of the key.
+    kind = loc.pop(1) if len(loc) > 2 and loc[0] == "engine" else None
+    key = ".".join(loc)
     where = f" (from {file}, LAMAS_* or the command line)" if file else ""
     if first["type"] == "extra_forbidden":
-        return f"{key}: unknown key{nearest(key, field_paths())}{where}"
+        known = set(field_paths())
+        if key in known:
+            return f"{key}: not a key of engine.kind {kind!r}{where}"
+        return f"{key}: unknown key{nearest(key, known)}{where}"
     message: Any = first["msg"]
     return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}{where}"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lamas_local.config import ControllerConfig
+from lamas_local.config import ConfigError, ControllerConfig
 from lamas_local.operators.base import EARLY_STOP, Operator
 from lamas_local.sampling import LogProbKind, draw_layer, draw_log_probs
 from lamas_local.trace import Architecture
@@ -53,7 +53,7 @@ class Controller(nn.Module):
             torch.tensor([is_allowed(operator, layer) for operator in operators]) for layer in range(config.num_layers)
         )
         if not self.allowed[0].any():
-            raise ValueError(
+            raise ConfigError(
                 f"operators is {list(self.names)}, but layer 1 needs one that can work from the problem alone, "
                 "such as Generate"
             )

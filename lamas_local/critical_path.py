@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lamas_local.trace import ExecutionMode, LayerSpan, OperatorSpan, RolloutTrace, Span
+from lamas_local.trace import ExecutionMode, OperatorSpan, RolloutTrace, Span
 
 Measure = Literal["tokens", "seconds"]
 
@@ -35,11 +35,15 @@ def critical_path(trace: RolloutTrace, measure: Measure, tokens_per_second: floa
     operators = tuple(
         tuple(operator_length(span, measure, tokens_per_second) for span in layer.operators) for layer in trace.layers
     )
-    stages = [_stage_length(lengths, trace.mode) for lengths in operators]
-    finaliser = _finaliser_length(trace.finaliser, measure, tokens_per_second)
+    if measure == "seconds":
+        # A stage's own stamps, so that what passes between its operators is counted and the stages fill the rollout.
+        stages = [layer.ended - layer.started for layer in (*trace.layers, trace.finaliser)]
+    else:
+        finaliser = sum(operator_length(span, measure, tokens_per_second) for span in trace.finaliser.operators)
+        stages = [*(_stage_length(lengths, trace.mode) for lengths in operators), finaliser]
     return CriticalPath(
-        length=sum(stages) + finaliser,
-        stages=(*stages, finaliser),
+        length=sum(stages),
+        stages=tuple(stages),
         critical=tuple(_critical_positions(lengths, trace.mode) for lengths in operators),
         operators=operators,
         slack=tuple(_slack(lengths, trace.mode) for lengths in operators),
@@ -72,9 +76,3 @@ def _critical_positions(lengths: tuple[float, ...], mode: ExecutionMode) -> froz
 def _slack(lengths: tuple[float, ...], mode: ExecutionMode) -> tuple[float, ...]:
     whole = _stage_length(lengths, mode)
     return tuple(whole - _stage_length(lengths[:i] + lengths[i + 1 :], mode) for i in range(len(lengths)))
-
-
-def _finaliser_length(finaliser: LayerSpan, measure: Measure, tokens_per_second: float) -> float:
-    if measure == "seconds":
-        return finaliser.ended - finaliser.started
-    return sum(operator_length(operator, measure, tokens_per_second) for operator in finaliser.operators)

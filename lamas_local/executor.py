@@ -145,42 +145,45 @@ class _Call:
     def answer_format(self) -> str:
         return self.executor.task.answer_format
 
-    async def ask(self, prompt: Prompt, num_samples: int = 1, choices: tuple[str, ...] | None = None) -> list[str]:
+    async def ask(
+        self, prompt: Prompt, num_samples: int = 1, choices: tuple[str, ...] | None = None, stop: tuple[str, ...] = ()
+    ) -> list[str]:
         engine, sampling = self.executor.engine, self.executor.sampling
         fitted = fit_prompt(prompt, engine, engine.max_model_len - sampling.max_tokens)
-        step_index = len(self.steps)
-        spans = await asyncio.gather(
-            *(
-                self._request(fitted.messages, fitted.num_cut_tokens, step_index, sample, choices)
-                for sample in range(num_samples)
-            )
-        )
+        requests = [
+            self._request(fitted.messages, len(self.steps), sample, choices, stop) for sample in range(num_samples)
+        ]
+        spans = await asyncio.gather(*(self._complete(request, fitted.num_cut_tokens) for request in requests))
         self.steps.append(tuple(spans))
         texts = [span.text for span in spans if span.text is not None]
         if not texts:
             raise OperatorError(spans[0].failure or Failure("NoSample", "the engine returned nothing"))
         return texts
 
-    async def _request(
+    def _request(
         self,
         messages: tuple[Message, ...],
-        num_cut_tokens: int,
-        step_index: int,
+        step: int,
         sample: int,
         choices: tuple[str, ...] | None,
-    ) -> RequestSpan:
+        stop: tuple[str, ...],
+    ) -> GenerationRequest:
         sampling = self.executor.sampling
-        place = (self.query.id, self.rollout, self.layer, self.operator, step_index, sample)
-        seed = derive_seed(self.executor.seed, *place)
-        request = GenerationRequest(
+        place = (self.query.id, self.rollout, self.layer, self.operator, step, sample)
+        return GenerationRequest(
             request_id="/".join(str(part) for part in (self.run, *place)),
             messages=messages,
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            seed=seed,
+            seed=derive_seed(self.executor.seed, *place),
             choices=choices,
+            stop=stop,
         )
+
+    async def _complete(self, request: GenerationRequest, num_cut_tokens: int) -> RequestSpan:
+        assert request.seed is not None
+        seed = request.seed
         started = time.monotonic()
         try:
             completion = await self.executor.engine.generate(request)

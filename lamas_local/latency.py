@@ -79,7 +79,8 @@ class ProxyAgreement:
     pearson: float | None
     spearman: float | None
     critical_agreement: float | None
-    """Share of layers with at least two operators where proxy and clock name the same critical operator."""
+    """Share of layers where proxy and clock name the same critical operator, of those that leave a choice: at least
+    two operators that did not run one after another."""
     proxy_mape: float | None
     """Mean absolute error of proxy seconds relative to measured seconds."""
 
@@ -95,7 +96,7 @@ def proxy_agreement(latencies: Sequence[Latency]) -> ProxyAgreement:
         for lengths, by_tokens, by_clock in zip(
             latency.tokens.operators, latency.tokens.critical, latency.seconds.critical, strict=True
         )
-        if len(lengths) > 1
+        if len(by_tokens) < len(lengths)
     ]
     errors = [abs(p - c) / c for p, c in zip(proxy, clock, strict=True) if c > 0]
     return ProxyAgreement(

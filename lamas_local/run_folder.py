@@ -54,18 +54,30 @@ class RunFolder:
         """The run trained with MaAS's cost-only objective that this one is compared with."""
         return RunFolder(self.path / "maas")
 
-    def create(self, config: Config, *, resume: bool, restart: bool) -> None:
-        """Make the folder ready for training.
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / "config.yaml").exists()
+
+    def check(self, *, resume: bool, restart: bool) -> None:
+        """Touch nothing.
 
         Raises:
             ConfigError: it holds a run and neither `resume` nor `restart` was asked, or there is nothing to resume.
         """
-        holds_run = (self.path / "config.yaml").exists()
-        if resume and not holds_run:
+        if resume and not self.holds_run:
             raise ConfigError(f"--resume: {self.path} holds no run (no config.yaml there)")
-        if holds_run and not resume and not restart:
+        if self.holds_run and not resume and not restart:
             raise ConfigError(f"{self.path} holds a run already: --resume continues it, --restart replaces it")
-        if holds_run and restart:
+
+    def create(self, config: Config, *, resume: bool, restart: bool) -> None:
+        """Make the folder ready for training; `restart` removes the run it holds.
+
+        Raises:
+            ConfigError: as `check`.
+        """
+        self.check(resume=resume, restart=restart)
+        if self.holds_run and restart:
             shutil.rmtree(self.path)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if not resume:
@@ -73,14 +85,14 @@ class RunFolder:
         write_atomically(self.path / "environment.json", json.dumps(describe_environment(), indent=2).encode())
 
     def load_config(self) -> Config:
-        """The configuration the run was started with.
+        """The configuration the run was started with, whatever the environment says now.
 
         Raises:
             ConfigError: the folder holds no run.
         """
         if not (self.path / "config.yaml").is_file():
             raise ConfigError(f"{self.path}: not a run folder (no config.yaml there)")
-        return load_config(self.path / "config.yaml")
+        return load_config(self.path / "config.yaml", environment=False)
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add one step's line."""

@@ -24,7 +24,8 @@ def draw_layer(
     Returns:
         Indices in drawn order, at least one.
     """
-    remaining = probabilities.detach().double().clone()
+    probabilities = probabilities.detach().double()
+    remaining = probabilities.clone()
     drawn: list[int] = []
     mass = 0.0
     while remaining.sum() > 0:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from serving.admission import AdmittedEngine
-from serving.fake_engine import FakeEngine
-from serving.vllm_engine import VllmEngine
 
 from lamas_local.config import Config, ConfigError, FakeEngineConfig
 from lamas_local.controller import Controller
@@ -16,8 +13,11 @@ from lamas_local.executor import Executor
 from lamas_local.operators import Operator, load_operators
 from lamas_local.seeds import derive_seed
 from lamas_local.tasks import Task, load_task
+from serving.admission import AdmittedEngine
+from serving.fake_engine import FakeEngine
 from serving.models import resolve_encoder, resolve_model
 from serving.types import Engine
+from serving.vllm_engine import VllmEngine
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,14 @@ class Session:
         """Check what can be checked without an engine, then load the encoder and start the engine.
 
         Raises:
-            ConfigError: an unknown operator, or a prompt budget of nothing.
+            ConfigError: an unknown operator, none for layer 1, or a prompt budget of nothing.
             serving.types.EngineStartError: the model is unknown or does not fit.
         """
         task = load_task(config.task, config.seed)
         operators = load_operators(config.operators)
         torch.set_num_threads(1)  # the controller is tiny; the cores belong to the engine
         embedder = open_embedder(config)
+        new_controller(config, operators, embedder)
         engine = await start_engine(config)
         if engine.max_model_len <= config.sampling.max_tokens:
             await engine.close()

@@ -116,6 +116,6 @@ def to_json(trace: RolloutTrace) -> str:
 
 
 def read_traces(path: Path) -> list[RolloutTrace]:
-    """Every rollout of a `traces.jsonl`, in file order."""
-    with path.open(encoding="utf-8") as lines:
-        return [_ADAPTER.validate_json(line) for line in lines if line.strip()]
+    """Every rollout of a `traces.jsonl`, in file order. A last line cut short by a killed writer is no rollout."""
+    with path.open("rb") as lines:
+        return [_ADAPTER.validate_json(line) for line in lines if line.endswith(b"\n") and line.strip()]

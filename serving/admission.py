@@ -66,12 +66,11 @@ class AdmittedEngine:
         try:
             await asyncio.wait({work}, timeout=self._deadline_s)
         finally:
-            is_late = not work.done()
-            if is_late:
+            if not work.done():
                 work.cancel()
                 # Wait for the abort, so that the slot is free and the engine told before the caller goes on.
                 await asyncio.wait({work})
-        if is_late and (work.cancelled() or work.exception() is not None):
+        if work.cancelled():
             raise RequestTimeoutError(
                 f"request {request.request_id} passed its deadline of {self._deadline_s:g} s and was aborted"
             )

@@ -33,6 +33,8 @@ class GenerationRequest:
     seed: int | None = None
     choices: tuple[str, ...] | None = None
     """Structured output: the text is exactly one of these."""
+    stop: tuple[str, ...] = ()
+    """Generation ends before the first of these; they are not part of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,9 @@ class Engine(Protocol):
         ...
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
+    def tokenizer(self) -> Tokenizer:
+        """The model's own."""
+        ...
 
     def count_chat_tokens(self, messages: Sequence[Message]) -> int:
         """Number of prompt tokens the model sees for `messages`, chat template included."""

@@ -89,7 +89,9 @@ class VllmEngine:
         except BaseException:
             # Without its processes the thread that builds fails at once, so that it can be waited for.
             await asyncio.to_thread(watchdog.close)
-            await asyncio.gather(building, return_exceptions=True)
+            await asyncio.wait({building})
+            if not building.cancelled() and building.exception() is None:
+                await asyncio.to_thread(building.result().shutdown)
             raise
         return engine
 
@@ -127,11 +129,10 @@ class VllmEngine:
                 f"the prompt has {len(prompt_tokens)} tokens and max_tokens is {request.max_tokens}: together more "
                 f"than the model's {self._max_model_len}; shorten the prompt or lower max_tokens"
             )
-        output: RequestOutput | None = None
         try:
             prompt = tokens_input(list(prompt_tokens))
-            async for output in self._llm.generate(prompt, _sampling_params(request), request.request_id):
-                pass
+            stream = self._llm.generate(prompt, _sampling_params(request), request.request_id)
+            (output,) = [output async for output in stream]
         except VllmEngineDeadError as error:
             raise EngineDeadError("the engine is closed" if self._is_closed else "the engine has died") from error
         except EngineGenerateError as error:
@@ -139,7 +140,6 @@ class VllmEngine:
         except Exception as error:  # vLLM's validation raises its own errors, ValueError and TypeError
             raise EngineError(f"vLLM refused the request: {error}") from error
         returned = time.monotonic()
-        assert output is not None
         return _completion(request, output, submitted, returned)
 
     async def close(self) -> None:
@@ -152,6 +152,8 @@ class VllmEngine:
             self._llm.output_processor.propagate_error(VllmEngineDeadError())
         # Both at once: vLLM's shutdown ends the core, which waits 5 s for workers that only the watchdog ends.
         await asyncio.gather(asyncio.to_thread(self._llm.shutdown), asyncio.to_thread(self._watchdog.close))
+        # AsyncLLM.__del__ shuts down once more, and fails when the interpreter has let go of its modules.
+        self._llm.shutdown = lambda timeout=None: None
 
 
 def _build(
@@ -166,9 +168,12 @@ def _build(
     """Start vLLM; blocks for as long as that takes."""
     vllm_startup.set_environment()
     with _one_start_at_a_time, vllm_startup.error_log() as errors:
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.platforms import current_platform
-        from vllm.v1.engine.async_llm import AsyncLLM
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.platforms import current_platform
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise EngineStartError(f"vLLM cannot be imported ({error}): install the extra [cpu] or [gpu]") from error
 
         is_cpu = current_platform.is_cpu()
         arguments = vllm_startup.engine_arguments(
@@ -203,6 +208,7 @@ def _sampling_params(request: GenerationRequest) -> SamplingParams:
         temperature=request.temperature,
         top_p=request.top_p,
         seed=request.seed,
+        stop=list(request.stop),
         structured_outputs=StructuredOutputsParams(choice=list(request.choices)) if request.choices else None,
         # One event at the end instead of one a token.
         output_kind=RequestOutputKind.FINAL_ONLY,
@@ -216,7 +222,8 @@ def _completion(request: GenerationRequest, output: RequestOutput, submitted: fl
         raise EngineError(f"vLLM ended the request early (finish reason {sample.finish_reason!r})")
     if request.choices and sample.text not in request.choices:
         raise EngineError(f"max_tokens={request.max_tokens} is too few for the choices {request.choices}")
-    assert output.metrics is not None and output.prompt_token_ids is not None
+    assert output.metrics is not None
+    assert output.prompt_token_ids is not None
     return Completion(
         text=sample.text,
         num_prompt_tokens=len(output.prompt_token_ids),

@@ -8,6 +8,8 @@ children. When the input ends, the watchdog ends all that carry the marker, and 
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing.util  # noqa: F401 - its exit handler must be registered before ours, to run after it
 import os
 import select
 import subprocess
@@ -54,10 +56,18 @@ class Watchdog:
         if not self._process.stdout.readline():
             raise OSError("the engine's watchdog process (python -m serving.watchdog) did not start")
         self._process.stdout.close()
+        # A process that ends without close() would wait for the engine core in multiprocessing's handler, for ever.
+        atexit.register(self.close)
 
     @contextmanager
     def marked(self) -> Iterator[None]:
-        """Processes started inside belong to the engine. Not for two engines at once: it sets `os.environ`."""
+        """Processes started inside belong to the engine. Not for two engines at once: it sets `os.environ`.
+
+        Raises:
+            RuntimeError: the watchdog was closed; what started now would have nobody to end it.
+        """
+        if self._process.stdin is None or self._process.stdin.closed:
+            raise RuntimeError("the engine's start was given up")
         # setproctitle, which vLLM uses, would otherwise write over /proc/PID/environ and with it the marker.
         added = {MARKER_VARIABLE: self._marker, "SPT_NOENV": "1"}
         previous = {name: os.environ.get(name) for name in added}
@@ -73,6 +83,7 @@ class Watchdog:
 
     def close(self) -> None:
         """End every marked process and the watchdog; returns when they are gone. Idempotent."""
+        atexit.unregister(self.close)
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()

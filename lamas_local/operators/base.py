@@ -51,7 +51,9 @@ class OperatorCall(Protocol):
         """The task's sentence on how to write the final answer."""
         ...
 
-    async def ask(self, prompt: Prompt, num_samples: int = 1, choices: tuple[str, ...] | None = None) -> list[str]:
+    async def ask(
+        self, prompt: Prompt, num_samples: int = 1, choices: tuple[str, ...] | None = None, stop: tuple[str, ...] = ()
+    ) -> list[str]:
         """Ask the model; the samples run at the same time. Samples that fail are left out.
 
         Raises:

@@ -7,7 +7,7 @@ from lamas_local.prompt import Prompt
 
 
 class Generate:
-    """One short solution."""
+    """One solution of one line."""
 
     name = "Generate"
     description = "Answers the problem directly and briefly, without showing any reasoning."
@@ -15,5 +15,6 @@ class Generate:
 
     async def run(self, call: OperatorCall) -> Update:
         """Ask once."""
-        texts = await call.ask(Prompt("Reply with only the final answer, nothing else.", call.problem))
+        prompt = Prompt("Reply with only the final answer, in one short line.", call.problem)
+        texts = await call.ask(prompt, stop=("\n",))
         return Update(added=tuple(texts))

@@ -13,10 +13,13 @@ from lamas_local.tasks.base import Example, Query, Split
 NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gia", "Hugo", "Ivy", "Jon", "Kim", "Leo", "Mia", "Ned", "Zoe")
 THINGS = ("apples", "books", "coins", "eggs", "pens", "stamps", "shells", "cards", "marbles", "stickers")
 BOXES = ("boxes", "bags", "jars", "baskets", "drawers")
-ADDING = "{name} has {0} {things}. {name} gets {1} more {things}. How many {things} does {name} have now?"
+COLOURS = ("red", "blue", "green", "white", "black")
+ADDING = "There are {0} {colour} {things} and {1} {other} {things}. How many {things} are there in total?"
+MULTIPLYING = "There are {0} {boxes} with {1} {things} in each. How many {things} are there in total?"
 TEST_SHARE = 5
 """One in this many sets of numbers belongs to the test split."""
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+MARKER = re.compile(r"(?i)answer\s*(?::|is\b)|####")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +33,14 @@ class Sum:
 
 def one_digit_sum(rng: random.Random) -> Sum:
     """Level 1."""
-    a, b = rng.randint(1, 9), rng.randint(1, 9)
+    a, b = rng.randint(2, 9), rng.randint(2, 9)
     return Sum(ADDING, (a, b), a + b)
 
 
 def one_digit_product(rng: random.Random) -> Sum:
     """Level 2."""
     a, b = rng.randint(2, 9), rng.randint(2, 9)
-    return Sum(
-        "{name} has {0} {boxes} with {1} {things} in each. How many {things} does {name} have in total?", (a, b), a * b
-    )
+    return Sum(MULTIPLYING, (a, b), a * b)
 
 
 def two_digit_sum_or_difference(rng: random.Random) -> Sum:
@@ -55,8 +56,7 @@ def two_steps(rng: random.Random) -> Sum:
     """Level 4."""
     a, b, c = rng.randint(2, 9), rng.randint(2, 9), rng.randint(10, 50)
     template = (
-        "{name} has {0} {boxes} with {1} {things} in each, and {2} loose {things}. "
-        "How many {things} does {name} have in total?"
+        "There are {0} {boxes} with {1} {things} in each, and {2} loose {things}. How many {things} are there in total?"
     )
     return Sum(template, (a, b, c), a * b + c)
 
@@ -84,15 +84,16 @@ class ArithmeticTask:
         level = self.levels[index % len(self.levels)]
         while (problem := LEVELS[level](rng)) and split_of(problem) != split:
             pass
-        text = problem.template.format(
-            *problem.numbers, name=rng.choice(NAMES), things=rng.choice(THINGS), boxes=rng.choice(BOXES)
-        )
+        colour, other = rng.sample(COLOURS, 2)
+        names = {"name": rng.choice(NAMES), "things": rng.choice(THINGS), "boxes": rng.choice(BOXES)}
+        text = problem.template.format(*problem.numbers, colour=colour, other=other, **names)
         return Example(Query(f"arithmetic-{split}-{index}", text), str(problem.gold))
 
     def extract_answer(self, solution: str) -> str | None:
-        """The number after the last 'Answer:', else the last number; as an integer where it is one."""
-        tail = re.split(r"(?i)answer\s*:", solution)[-1]
-        found = NUMBER.findall(tail)[:1] or NUMBER.findall(solution)[-1:]
+        """The first number after the last 'Answer:', 'answer is' or '####', else the last number."""
+        *_, tail = MARKER.split(solution)
+        found = NUMBER.findall(tail)[:1] if MARKER.search(solution) else []
+        found = found or NUMBER.findall(solution)[-1:]
         if not found:
             return None
         value = float(found[0].replace(",", ""))

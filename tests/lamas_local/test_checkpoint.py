@@ -1,0 +1,109 @@
+"""A checkpoint is whole or is not there, and the older ones survive a failing write."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamas_local import checkpoint
+from lamas_local.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from lamas_local.config import ConfigError
+
+
+def state(step: int) -> TrainingState:
+    return TrainingState(
+        step=step,
+        ema_mean=0.1 + step,
+        ema_std=None,
+        controller={"scales": torch.full((4,), float(step)), "query_maps.0.weight": torch.randn(3, 5)},
+        adam={"0.exp_avg": torch.randn(3, 5), "0.step": torch.tensor(float(step))},
+    )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def assert_equal(loaded: TrainingState, saved: TrainingState) -> None:
+    assert (loaded.step, loaded.ema_mean, loaded.ema_std) == (saved.step, saved.ema_mean, saved.ema_std)
+    for ours, theirs in ((loaded.controller, saved.controller), (loaded.adam, saved.adam)):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_what_is_saved_is_what_is_loaded_to_the_bit(tmp_path: Path) -> None:
+    saved = state(3)
+    assert save_checkpoint(tmp_path, saved, keep=3) == tmp_path / "step-000003"
+    assert_equal(load_checkpoint(tmp_path), saved)
+
+
+def test_the_newest_is_loaded_and_only_so_many_are_kept(tmp_path: Path) -> None:
+    for step in (2, 9, 10, 11):
+        save_checkpoint(tmp_path, state(step), keep=2)
+    assert names(tmp_path) == ["step-000010", "step-000011"]
+    assert load_checkpoint(tmp_path).step == 11
+
+
+def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state(1), keep=3)
+    again = state(1)
+    save_checkpoint(tmp_path, again, keep=3)
+    assert_equal(load_checkpoint(tmp_path), again)
+
+
+@pytest.mark.parametrize("num_syncs", [0, 1])
+def test_a_full_disk_leaves_the_old_one_readable_and_no_half_of_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_syncs: int
+) -> None:
+    saved = state(1)
+    save_checkpoint(tmp_path, saved, keep=1)
+    left = iter(range(num_syncs))
+
+    def fsync(descriptor: int) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lamas_local.checkpoint.os.fsync", fsync)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path, state(2), keep=1)
+    assert names(tmp_path) == ["step-000001"]
+    assert_equal(load_checkpoint(tmp_path), saved)
+
+
+def test_a_writer_killed_half_way_leaves_nothing_that_is_taken_for_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, state(1), keep=3)
+
+    class Killed(BaseException):
+        pass
+
+    def die(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:10])
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_write", die)
+        with pytest.raises(Killed):
+            save_checkpoint(tmp_path, state(2), keep=3)
+    assert load_checkpoint(tmp_path).step == 1
+    save_checkpoint(tmp_path, state(2), keep=3)
+    assert names(tmp_path) == ["step-000001", "step-000002"]
+
+
+def test_no_checkpoint_is_an_error_that_names_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{tmp_path}: the run folder has no checkpoint"):
+        load_checkpoint(tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("state.safetensors", b"\x08rubbish"), ("state.json", b"{"), ("state.json", b"[]")]
+)
+def test_a_damaged_checkpoint_is_an_error_that_names_it(tmp_path: Path, file: str, content: bytes) -> None:
+    (save_checkpoint(tmp_path, state(1), keep=3) / file).write_bytes(content)
+    with pytest.raises(ConfigError, match=r"step-000001: the checkpoint cannot be read"):
+        load_checkpoint(tmp_path)

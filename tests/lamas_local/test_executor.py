@@ -1,0 +1,294 @@
+"""An architecture against scripted engines: what each operator sees, in which order, and what is stamped."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import pytest
+
+from lamas_local.config import LatencyConfig, ObjectiveConfig
+from lamas_local.critical_path import critical_path
+from lamas_local.executor import Plan
+from lamas_local.latency import cost_usd, measure, requests
+from lamas_local.trace import Architecture, ExecutionMode, Failure, RolloutTrace, to_json
+from serving.fake_engine import FakeEngine
+from serving.types import EngineDeadError, EngineError, GenerationRequest, RequestTimeoutError
+from tests.lamas_local.builders import OneProblemTask, ScriptedEngine, executor, operator_of, run, user_text
+
+MODES: tuple[ExecutionMode, ...] = ("layered", "sequential")
+WIDE: Architecture = (("Generate", "MultiGenerateCoT", "GenerateCoT"), ("SelfRefine", "ScEnsemble"), ("EarlyStop",))
+
+
+def shuffled(seed: int) -> Callable[[GenerationRequest], float]:
+    """Answers arrive in another order for every seed."""
+    rng = random.Random(seed)
+    return lambda request: rng.uniform(0.0, 0.02)
+
+
+def failing(*names: str, error: type[EngineError] = EngineError) -> Callable[[GenerationRequest], EngineError | None]:
+    return lambda request: error(f"{operator_of(request)} lost") if operator_of(request) in names else None
+
+
+def echo(request: GenerationRequest) -> str:
+    """The operator's name, so that a solution tells where it came from."""
+    return request.choices[0] if request.choices else f"by {operator_of(request)}"
+
+
+# Order of arrival
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_seeds_texts_and_answer_do_not_depend_on_the_order_of_arrival(mode: ExecutionMode) -> None:
+    def essence(trace: RolloutTrace) -> list[object]:
+        return [trace.answer, *((span.request_id, span.seed, span.text) for span in requests(trace))]
+
+    traces = [await run(ScriptedEngine(delay_s=shuffled(seed)), WIDE, mode) for seed in range(4)]
+    assert len(requests(traces[0])) == 7
+    assert all(essence(trace) == essence(traces[0]) for trace in traces)
+
+
+async def test_rollouts_side_by_side_are_as_if_alone() -> None:
+    task = OneProblemTask()
+    runner = executor(ScriptedEngine(delay_s=shuffled(0)), task)
+    plans = [Plan(task.example("test", 0), WIDE, "layered", rollout=i) for i in range(4)]
+    together = await asyncio.gather(*(runner.run(plan) for plan in plans))
+    for rollout, trace in enumerate(together):
+        alone = await run(FakeEngine(), WIDE, rollout=rollout)
+        assert [span.text for span in requests(trace)] == [span.text for span in requests(alone)]
+        assert trace.answer == alone.answer
+    assert len({span.seed for trace in together for span in requests(trace)}) == 4 * 7
+
+
+async def test_the_policy_is_no_part_of_a_seed_but_of_the_request_id() -> None:
+    task, engine = OneProblemTask(), ScriptedEngine()
+    for policy in ("trained", "initial"):
+        await executor(engine, task).run(Plan(task.example("test", 0), (("Generate",),), "layered", policy))
+    assert engine.requests[0].seed == engine.requests[1].seed
+    assert engine.requests[0].request_id != engine.requests[1].request_id
+
+
+async def test_another_run_seed_gives_other_request_seeds() -> None:
+    first, second = ScriptedEngine(), ScriptedEngine()
+    await run(first, WIDE, seed=1)
+    await run(second, WIDE, seed=2)
+    assert not {request.seed for request in first.requests} & {request.seed for request in second.requests}
+
+
+# State
+
+
+async def test_in_a_layer_all_see_the_state_at_its_start() -> None:
+    engine = ScriptedEngine(echo)
+    await run(engine, (("Generate",), ("GenerateCoT", "SelfRefine")), "layered")
+    assert "by Generate\n" not in user_text(engine.requests[1])
+    assert user_text(engine.requests[2]).endswith("Solution: by Generate")
+
+
+async def test_one_after_another_each_sees_the_one_before() -> None:
+    engine = ScriptedEngine(echo)
+    await run(engine, (("Generate", "GenerateCoT"), ("SelfRefine", "ScEnsemble")), "sequential")
+    assert [operator_of(request) for request in engine.requests] == [
+        "Generate",
+        "GenerateCoT",
+        "SelfRefine",
+        "ScEnsemble",
+    ]
+    assert user_text(engine.requests[2]).endswith("Solution: by GenerateCoT")
+    assert "A: by Generate\n\nB: by GenerateCoT\n\nC: by SelfRefine" in user_text(engine.requests[3])
+    assert engine.max_in_flight == 1
+
+
+async def test_a_layers_operators_run_at_the_same_time() -> None:
+    engine = ScriptedEngine(delay_s=lambda request: 0.02)
+    await run(engine, (("Generate", "GenerateCoT", "MultiGenerateCoT"),), "layered")
+    assert engine.max_in_flight == 5
+
+
+async def test_solutions_are_merged_in_drawn_order_whoever_is_first() -> None:
+    delays = {"Generate": 0.03, "GenerateCoT": 0.015, "MultiGenerateCoT": 0.0, "ScEnsemble": 0.0}
+    engine = ScriptedEngine(echo, delay_s=lambda request: delays[operator_of(request)])
+    await run(engine, (("Generate", "GenerateCoT", "MultiGenerateCoT"), ("ScEnsemble",)), "layered")
+    assert "A: by Generate\n\nB: by GenerateCoT\n\nC: by MultiGenerateCoT" in user_text(engine.requests[-1])
+
+
+async def test_a_vote_keeps_what_a_sibling_adds_in_the_same_layer() -> None:
+    engine = ScriptedEngine(echo)
+    await run(engine, (("Generate", "GenerateCoT"), ("SelfRefine", "ScEnsemble"), ("ScEnsemble",)), "layered")
+    assert "A: by SelfRefine\n\nB: by Generate\n" in user_text(engine.requests[-1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_parallel_samples_are_really_concurrent_and_have_seeds_of_their_own(mode: ExecutionMode) -> None:
+    engine = ScriptedEngine(delay_s=lambda request: 0.05)
+    trace = await run(engine, (("MultiGenerateCoT",),), mode)
+    assert engine.max_in_flight == 3
+    assert len({request.seed for request in engine.requests}) == 3
+    assert len({span.text for span in requests(trace)}) == 3
+    assert trace.ended - trace.started < 2 * 0.05
+    [step] = trace.layers[0].operators[0].steps
+    assert critical_path(trace, "tokens").length == max(span.num_output_tokens for span in step)  # type: ignore[union-attr]
+
+
+# Text is data
+
+
+@pytest.mark.parametrize("text", [r"\boxed{-2}", "{0}", "{name}", "{", "%s %(x)d", "${x}", "{{}}"])
+async def test_braces_in_problems_answers_and_candidates_are_data(text: str) -> None:
+    engine = ScriptedEngine(lambda request: request.choices[0] if request.choices else text)
+    trace = await run(
+        engine,
+        (("Generate", "GenerateCoT", "MultiGenerateCoT"), ("SelfRefine", "ScEnsemble")),
+        task=OneProblemTask(problem=text),
+    )
+    assert trace.answer == text
+    assert trace.score == 1.0
+    assert all(text in user_text(request) for request in engine.requests)
+    assert not any(operator.failure for layer in trace.layers for operator in layer.operators)
+
+
+async def test_the_votes_letter_is_always_among_the_candidates() -> None:
+    for rollout in range(20):
+        engine = ScriptedEngine()
+        architecture: Architecture = (("MultiGenerateCoT", "Generate"), ("ScEnsemble",))
+        trace = await run(engine, architecture, rollout=rollout)
+        vote = requests(trace)[-1]
+        assert engine.requests[-1].choices == ("A", "B", "C", "D")
+        assert vote.text in ("A", "B", "C", "D")
+        candidates = [span.text for span in requests(trace)[:-1]]
+        assert trace.answer == candidates["ABCD".index(vote.text or "")]
+
+
+async def test_one_candidate_makes_no_request() -> None:
+    engine = ScriptedEngine(echo)
+    trace = await run(engine, (("Generate",), ("ScEnsemble",)))
+    assert len(engine.requests) == 1
+    assert trace.answer == "by Generate"
+    assert trace.layers[1].operators[0].failure is None
+
+
+async def test_prompts_too_long_are_cut_and_the_cut_is_counted() -> None:
+    task = OneProblemTask(problem=" ".join(f"w{i}" for i in range(300)))
+    engine = ScriptedEngine(max_model_len=128)
+    trace = await run(engine, (("Generate", "GenerateCoT"), ("SelfRefine",)), task=task, max_tokens=32)
+    assert trace.failure is None
+    for request, span in zip(engine.requests, requests(trace), strict=True):
+        assert span.num_prompt_tokens + 32 <= 128
+        assert span.num_cut_tokens > 0
+        assert user_text(request).startswith("w0 w1 ")
+    short = await run(ScriptedEngine(), (("Generate",),))
+    assert requests(short)[0].num_cut_tokens == 0
+
+
+async def test_what_an_operator_asks_for_reaches_the_engine() -> None:
+    engine = ScriptedEngine()
+    await run(engine, (("Generate", "GenerateCoT"), ("ScEnsemble",)), max_tokens=33)
+    asked = {operator_of(request): request for request in engine.requests}
+    assert asked["Generate"].stop == ("\n",)
+    assert asked["GenerateCoT"].stop == ()
+    assert asked["GenerateCoT"].choices is None
+    assert asked["ScEnsemble"].choices == ("A", "B")
+    assert {request.max_tokens for request in engine.requests} == {33}
+
+
+# Failures
+
+
+async def test_a_failed_operator_is_on_the_trace_and_its_siblings_are_used() -> None:
+    engine = ScriptedEngine(echo, fail=failing("GenerateCoT"))
+    trace = await run(engine, (("Generate", "GenerateCoT"), ("SelfRefine",)))
+    good, bad = trace.layers[0].operators
+    assert good.failure is None
+    assert bad.failure == Failure("EngineError", "GenerateCoT lost")
+    [[span]] = bad.steps
+    assert span.failure == bad.failure
+    assert (trace.answer, trace.failure) == ("by SelfRefine", None)
+    assert len(engine.requests) == 3  # nothing was tried again
+
+
+async def test_samples_that_fail_are_left_out_of_the_operator() -> None:
+    def fail(request: GenerationRequest) -> EngineError | None:
+        return RequestTimeoutError("late") if request.request_id.endswith("/1") else None
+
+    trace = await run(ScriptedEngine(echo, fail=fail), (("MultiGenerateCoT",), ("ScEnsemble",)))
+    [step] = trace.layers[0].operators[0].steps
+    assert [span.failure.kind if span.failure else None for span in step] == [None, "RequestTimeoutError", None]
+    assert trace.layers[0].operators[0].failure is None
+    assert trace.failure is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_when_all_fail_the_rollout_failed_with_the_reason_and_has_no_answer(mode: ExecutionMode) -> None:
+    engine = ScriptedEngine(fail=failing("Generate", "GenerateCoT", error=RequestTimeoutError))
+    trace = await run(engine, (("Generate", "GenerateCoT"), ("SelfRefine", "ScEnsemble")), mode)
+    assert trace.failure is not None
+    assert trace.failure.kind in ("RequestTimeoutError", "NothingToRead")
+    assert (trace.answer, trace.score) == (None, None)
+    for operator in trace.layers[1].operators:
+        assert operator.failure == Failure("NothingToRead", "every operator before it failed")
+    assert len(engine.requests) == 2
+    assert "Traceback" not in to_json(trace)
+
+
+async def test_a_rollout_can_recover_in_a_later_layer() -> None:
+    engine = ScriptedEngine(echo, fail=failing("Generate"))
+    trace = await run(engine, (("Generate",), ("GenerateCoT",)))
+    assert trace.answer == "by GenerateCoT"
+
+
+async def test_a_bug_in_an_operator_is_no_answer_and_no_failure_of_a_rollout() -> None:
+    task = OneProblemTask()
+    runner = executor(ScriptedEngine(), task)
+    runner.operators["Generate"] = None  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        await runner.run(Plan(task.example("test", 0), (("Generate",),), "layered"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_dead_engine_ends_the_rollout(mode: ExecutionMode) -> None:
+    engine = ScriptedEngine(fail=lambda request: EngineDeadError("the core process died"))
+    with pytest.raises(EngineDeadError, match="core process"):
+        await run(engine, (("Generate", "GenerateCoT"),), mode)
+
+
+# Cost and time
+
+
+async def test_cost_is_each_rollouts_own_under_concurrency() -> None:
+    task, engine = OneProblemTask(), ScriptedEngine(delay_s=shuffled(3))
+    runner = executor(engine, task)
+    plans = [Plan(task.example("test", i), WIDE[: 1 + i % 2], "layered") for i in range(6)]
+    together = await asyncio.gather(*(runner.run(plan) for plan in plans))
+    alone = [await executor(ScriptedEngine(), task).run(plan) for plan in plans]
+    prices = ObjectiveConfig()
+    assert [cost_usd(t, prices) for t in together] == pytest.approx([cost_usd(t, prices) for t in alone])
+    assert min(cost_usd(t, prices) for t in together) > 0
+
+
+async def test_an_early_stop_leaves_an_empty_layer_that_costs_nothing() -> None:
+    trace = await run(ScriptedEngine(), (("Generate",), ("EarlyStop",)), "sequential")
+    assert trace.layers[1].operators == ()
+    path = critical_path(trace, "tokens")
+    assert path.length == requests(trace)[0].num_output_tokens
+    assert path.stages[1] == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_stages_fill_the_rollouts_wall_clock(mode: ExecutionMode) -> None:
+    engine = ScriptedEngine(delay_s=lambda request: 0.04)
+    trace = await run(engine, WIDE, mode)
+    latency = measure(trace, LatencyConfig(signal="measured"))
+    assert latency.wall_s >= (0.08 if mode == "layered" else 0.2)
+    assert latency.seconds.length == pytest.approx(latency.wall_s, rel=0.02)
+
+
+async def test_every_stamp_lies_within_the_one_around_it() -> None:
+    trace = await run(ScriptedEngine(delay_s=shuffled(1)), WIDE)
+    for layer in trace.layers:
+        assert trace.started <= layer.started <= layer.ended <= trace.finaliser.started
+        for operator in layer.operators:
+            assert layer.started <= operator.started <= operator.ended <= layer.ended
+            for span in (span for step in operator.steps for span in step):
+                assert operator.started <= span.started <= span.ended <= operator.ended
+    assert trace.finaliser.started <= trace.finaliser.ended <= trace.ended
