@@ -18,7 +18,7 @@ from serving import vllm_startup
 from serving.chat_tokenizer import ChatTokenizer
 from serving.models import resolve_model
 from serving.types import GenerationRequest
-from serving.vllm_engine import _sampling_params
+from serving.vllm_engine import sampling_params
 from serving.watchdog import Watchdog
 
 
@@ -106,7 +106,7 @@ def _generate_all(engine: VllmEngineConfig, recorded: Recorded) -> Direct:
 def _generate(llm: Any, tokenizer: ChatTokenizer, requests: Sequence[GenerationRequest]) -> Served:
     """One call of `LLM.generate`; making the prompts' tokens is not measured, which is to its advantage."""
     prompts = [{"prompt_token_ids": list(tokenizer.chat_tokens(request.messages))} for request in requests]
-    parameters = [_sampling_params(request) for request in requests]
+    parameters = [sampling_params(request) for request in requests]
     started = time.monotonic()
     outputs = llm.generate(prompts, parameters, use_tqdm=False)
     seconds = time.monotonic() - started

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
@@ -24,6 +24,7 @@ from bench.result import open_folder, print_table, show_ratio, show_spread, writ
 from bench.spread import Ratio, Spread, paired_ratio, spread
 from lamas_local.cli import RUN_FAILED
 from lamas_local.config import Config
+from lamas_local.critical_path import critical_path
 from lamas_local.executor import Plan
 from lamas_local.latency import requests
 from lamas_local.session import Session
@@ -45,6 +46,8 @@ class Run:
     is_first: bool
     """Whether it ran before its counterpart in the other mode."""
     seconds: float
+    cp_tokens: float
+    """Critical path: the tokens that have to be made one after another."""
     output_tokens: int
     prompt_tokens: int
     cached_tokens: int
@@ -67,6 +70,9 @@ class Comparison:
     """Layered over sequential; what the target is about."""
     paired_ratio: Ratio
     """Per case, median over repeats of layered over sequential; the bootstrap draws cases."""
+    cp_tokens_ratio: float
+    """Median over cases of layered's critical path over sequential's, in tokens: about what the paired ratio would be
+    if a request took as long in a batch as alone. An architecture without parallel operators has 1."""
     output_tokens: dict[ExecutionMode, float]
     """Mean per rollout."""
     cached_share: dict[ExecutionMode, float]
@@ -144,6 +150,7 @@ def describe_run(trace: RolloutTrace, case: int, repeat: int, *, is_first: bool)
         mode=trace.mode,
         is_first=is_first,
         seconds=trace.ended - trace.started,
+        cp_tokens=critical_path(trace, "tokens").length,
         output_tokens=sum(span.num_output_tokens for span in spans),
         prompt_tokens=sum(span.num_prompt_tokens for span in spans),
         cached_tokens=sum(span.num_cached_tokens for span in spans),
@@ -174,13 +181,17 @@ def compare_groups(cases: Sequence[Case], runs: Sequence[Run]) -> dict[str, Comp
 def compare(runs: Sequence[Run]) -> Comparison:
     """Both modes over `runs`, which hold each case and repeat once in each mode."""
     seconds = {(run.mode, run.case, run.repeat): run.seconds for run in runs}
+    cp_tokens = {(run.mode, run.case, run.repeat): run.cp_tokens for run in runs}
     cases, repeats = sorted({run.case for run in runs}), sorted({run.repeat for run in runs})
     by_mode = {mode: [run for run in runs if run.mode == mode] for mode in MODES}
     medians = {mode: median(run.seconds for run in chosen) for mode, chosen in by_mode.items()}
-    case_ratios = [
-        median(seconds["layered", case, repeat] / seconds["sequential", case, repeat] for repeat in repeats)
-        for case in cases
-    ]
+
+    def case_ratios(values: Mapping[tuple[ExecutionMode, int, int], float]) -> list[float]:
+        return [
+            median(values["layered", case, repeat] / values["sequential", case, repeat] for repeat in repeats)
+            for case in cases
+        ]
+
     return Comparison(
         num_cases=len(cases),
         seconds=medians,
@@ -193,7 +204,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
             for mode in MODES
         },
         ratio_of_medians=medians["layered"] / medians["sequential"],
-        paired_ratio=paired_ratio(case_ratios),
+        paired_ratio=paired_ratio(case_ratios(seconds)),
+        cp_tokens_ratio=median(case_ratios(cp_tokens)),
         output_tokens={mode: fmean(run.output_tokens for run in chosen) for mode, chosen in by_mode.items()},
         cached_share={
             mode: sum(run.cached_tokens for run in chosen) / max(sum(run.prompt_tokens for run in chosen), 1)
@@ -212,11 +224,12 @@ def print_groups(groups: dict[str, Comparison], cases: Sequence[Case], num_repea
             show_spread(group.seconds_by_repeat["layered"]),
             f"{group.ratio_of_medians:.2f}",
             show_ratio(group.paired_ratio),
+            f"{group.cp_tokens_ratio:.2f}",
             " / ".join(f"{group.output_tokens[mode]:.0f}" for mode in MODES),
         )
         for name, group in groups.items()
     ]
-    columns = ("architectures", "n", "sequential s", "layered s", "ratio", "paired ratio [95%]", "tokens seq / lay")
+    columns = ("architectures", "n", "sequential s", "layered s", "ratio", "paired ratio [95%]", "CP ratio", "tokens")
     headline = groups["all"]
     num_drawn = sum(case.origin == "drawn" for case in cases)
     verdict = "target met" if headline.ratio_of_medians <= TARGET_RATIO else "target missed"
@@ -227,6 +240,8 @@ def print_groups(groups: dict[str, Comparison], cases: Sequence[Case], num_repea
         [
             f"{num_drawn} architectures drawn by the untrained controller, as drawn; {len(cases) - num_drawn} fixed, "
             f"each with a layer of {WIDE} or more operators; a query each.",
+            "CP ratio: of the critical paths in tokens, about the paired ratio if batching slowed nothing "
+            "down. Tokens: mean output, sequential / layered.",
             "Prompt tokens from the prefix cache: "
             + ", ".join(f"{mode} {headline.cached_share[mode]:.0%}" for mode in MODES)
             + " (every rollout ran once unmeasured in both modes).",

@@ -7,11 +7,21 @@ Sources, strongest first: command line (`--trainer.learning-rate 0.003`), enviro
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -23,6 +33,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean ...?)` where a known name is close to the given one, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 class Section(BaseModel):
@@ -54,6 +71,12 @@ class VllmEngineConfig(Section):
     """Longest prompt plus output in tokens; the model's own limit when absent."""
     kv_cache_gib: PositiveFloat = 2.0
     """Memory for keys and values on a CPU, in GiB; a GPU uses `args.gpu_memory_utilization`."""
+
+    @field_validator("args")
+    @classmethod
+    def _read_text_values(cls, args: dict[str, Any]) -> dict[str, Any]:
+        """`--engine.args enable_prefix_caching=false` arrives as text; it must mean what it means in the file."""
+        return {name: _json_or_text(value) if isinstance(value, str) else value for name, value in args.items()}
 
 
 class FakeEngineConfig(Section):

@@ -61,8 +61,7 @@ class Trainer:
         """
         trainer = self.config.trainer
         while self.step < trainer.num_steps and not stop.is_set():
-            metrics, traces = await self.train_step()
-            self.folder.append_traces(traces)
+            metrics, _ = await self.train_step()
             self.folder.append_metrics(metrics)
             on_step(metrics)
             if self.step % trainer.checkpoint_every == 0 or self.step == trainer.num_steps or stop.is_set():
@@ -73,6 +72,7 @@ class Trainer:
         started = time.monotonic()
         plans, draws = self.draw_batch()
         traces = await asyncio.gather(*(self.executor.run(plan) for plan in plans))
+        self.folder.append_traces(traces)  # before they are judged, so that a failed batch can be looked into
         check_failures(traces)
         latencies = [measure(trace, self.config.latency) for trace in traces]
         credited = self.credit(traces, latencies)

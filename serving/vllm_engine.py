@@ -131,7 +131,7 @@ class VllmEngine:
             )
         try:
             prompt = tokens_input(list(prompt_tokens))
-            stream = self._llm.generate(prompt, _sampling_params(request), request.request_id)
+            stream = self._llm.generate(prompt, sampling_params(request), request.request_id)
             (output,) = [output async for output in stream]
         except VllmEngineDeadError as error:
             raise EngineDeadError("the engine is closed" if self._is_closed else "the engine has died") from error
@@ -150,6 +150,8 @@ class VllmEngine:
             self._is_closed = True
             # vLLM's shutdown leaves waiting requests waiting.
             self._llm.output_processor.propagate_error(VllmEngineDeadError())
+            if self._llm.output_handler is not None:
+                self._llm.output_handler.cancel()  # it would log the core's end as a failure
         # Both at once: vLLM's shutdown ends the core, which waits 5 s for workers that only the watchdog ends.
         await asyncio.gather(asyncio.to_thread(self._llm.shutdown), asyncio.to_thread(self._watchdog.close))
         # AsyncLLM.__del__ shuts down once more, and fails when the interpreter has let go of its modules.
@@ -199,7 +201,8 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _sampling_params(request: GenerationRequest) -> SamplingParams:
+def sampling_params(request: GenerationRequest) -> SamplingParams:
+    """A request in vLLM's own terms."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 

@@ -19,7 +19,7 @@ def write_report(run_dir: Path) -> Path:
     """Write `run_dir/report.html` from what the run folder holds, and return its path.
 
     Raises:
-        ValueError: `run_dir` is not a run folder.
+        ConfigError: `run_dir` is not a run folder.
     """
     run = read_run(run_dir)
     path = run_dir / "report.html"

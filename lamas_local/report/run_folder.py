@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from lamas_local.config import ConfigError
 from lamas_local.trace import RolloutTrace
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def read_run(run_dir: Path) -> RunFolder:
     """Read whatever `run_dir` holds of a run.
 
     Raises:
-        ValueError: nothing in it comes from a run.
+        ConfigError: nothing in it comes from a run.
     """
     _require_run(run_dir)
     gaps: list[str] = []
@@ -97,7 +98,7 @@ def number(row: Mapping[str, Any], key: str) -> float | None:
 def _require_run(run_dir: Path) -> None:
     files = (METRICS, TRACES, SUMMARY, CONFIG, ENVIRONMENT)
     if not any((run_dir / name).is_file() for name in files):
-        raise ValueError(f"{run_dir} is not a run folder: it has none of {', '.join(files)}.")
+        raise ConfigError(f"{run_dir}: not a run folder (none of {', '.join(files)} there)")
 
 
 def _read_lines(path: Path, parse: Callable[[bytes], T], gaps: list[str]) -> list[T]:

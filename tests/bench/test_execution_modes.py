@@ -19,7 +19,8 @@ EXAMPLE = Example(Query("q", "How many?"), "1")
 
 
 def make_run(case: int, repeat: int, mode: ExecutionMode, seconds: float, tokens: int = 10, cached: int = 5) -> Run:
-    return Run(case, repeat, mode, mode == "sequential", seconds, tokens, 10, cached, 0, None)
+    cp_tokens = 8.0 if mode == "sequential" else 2.0 + 2 * case
+    return Run(case, repeat, mode, mode == "sequential", seconds, cp_tokens, tokens, 10, cached, 0, None)
 
 
 def make_runs(sequential: list[list[float]], layered: list[list[float]]) -> list[Run]:
@@ -46,6 +47,8 @@ def test_comparison_by_hand() -> None:
     by_repeat = comparison.seconds_by_repeat
     assert (by_repeat["sequential"].median, by_repeat["sequential"].min, by_repeat["sequential"].max) == (5, 5, 6)
     assert (by_repeat["layered"].median, by_repeat["layered"].min, by_repeat["layered"].max) == (2, 1.5, 4)
+    # Case 0: 2 of 8, case 1: 4 of 8.
+    assert comparison.cp_tokens_ratio == pytest.approx((0.25 + 0.5) / 2)
     assert comparison.output_tokens == {"sequential": 10, "layered": 10}
     assert comparison.cached_share == {"sequential": 0.5, "layered": 0.5}
 

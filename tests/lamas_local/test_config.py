@@ -18,6 +18,7 @@ from lamas_local.config import (
     SamplingConfig,
     Section,
     TrainerConfig,
+    VllmEngineConfig,
     nearest,
 )
 from lamas_local.config_loader import load_config
@@ -81,3 +82,8 @@ def test_a_config_cannot_be_changed() -> None:
 def test_nearest() -> None:
     assert nearest("traner", ["trainer", "task"]) == " (did you mean 'trainer'?)"
     assert nearest("zzz", ["trainer", "task"]) == ""
+
+
+def test_engine_arguments_given_as_text_mean_what_they_mean_in_the_file() -> None:
+    given = {"enable_prefix_caching": "false", "block_size": "64", "dtype": "float32"}
+    assert VllmEngineConfig(args=given).args == {"enable_prefix_caching": False, "block_size": 64, "dtype": "float32"}

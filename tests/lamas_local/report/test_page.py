@@ -109,5 +109,5 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, exists: bool) -> Non
     run_dir = tmp_path / "other"
     if exists:
         run_dir.mkdir()
-    with pytest.raises(ValueError, match="is not a run folder"):
+    with pytest.raises(ValueError, match="not a run folder"):
         write_report(run_dir)
