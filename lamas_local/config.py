@@ -173,6 +173,8 @@ class TrainerConfig(Section):
     """Adam's step size for the logit scales; `learning_rate` when absent."""
     log_prob: Literal["exact", "independent"] = "exact"
     """`exact`: of the ordered draw without replacement; `independent`: the papers' sum of log p."""
+    baseline: Literal["ema", "leave_one_out"] = "ema"
+    """What utilities are compared with: their running mean (the papers), or first the query's other rollouts."""
     ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Momentum of the utility's running mean and standard deviation."""
     max_grad_norm: PositiveFloat = 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 
@@ -47,6 +48,24 @@ def utilities(
         ]
         for layer, drawn in enumerate(architecture)
     ]
+
+
+def subtract_leave_one_out(
+    credited: Sequence[list[list[float]] | None], groups: Sequence[str]
+) -> list[list[list[float]] | None]:
+    """Utilities less the mean utility of the same query's other rollouts, which takes the query's difficulty out.
+
+    Args:
+        credited: per rollout, utilities by layer and draw; None for a rollout that failed.
+        groups: per rollout, its query. One without a sibling that ran keeps its utilities.
+    """
+    means = [None if layers is None else fmean(value for layer in layers for value in layer) for layers in credited]
+    result: list[list[list[float]] | None] = []
+    for i, layers in enumerate(credited):
+        others = [mean for j, mean in enumerate(means) if j != i and groups[j] == groups[i] and mean is not None]
+        baseline = fmean(others) if others else 0.0
+        result.append(None if layers is None else [[value - baseline for value in layer] for layer in layers])
+    return result
 
 
 @dataclass(slots=True)

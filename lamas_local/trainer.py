@@ -14,7 +14,7 @@ import torch
 from lamas_local.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from lamas_local.config import Config, TrainerConfig
 from lamas_local.controller import Controller, Draw
-from lamas_local.credit import UtilityEma, policy_loss, utilities
+from lamas_local.credit import UtilityEma, policy_loss, subtract_leave_one_out, utilities
 from lamas_local.embedding import Embedder
 from lamas_local.executor import Executor, Plan
 from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests
@@ -102,12 +102,15 @@ class Trainer:
     def credit(self, traces: Sequence[RolloutTrace], latencies: Sequence[Latency]) -> list[list[list[float]] | None]:
         """Per rollout the utility of each drawn operator, by layer; None for a rollout that failed."""
         objective, signal = self.config.objective, self.config.latency
-        return [
+        credited = [
             None
             if trace.score is None
             else utilities(trace.architecture, trace.score, cost_usd(trace, objective), latency, objective, signal)
             for trace, latency in zip(traces, latencies, strict=True)
         ]
+        if self.config.trainer.baseline == "leave_one_out":
+            return subtract_leave_one_out(credited, [trace.query_id for trace in traces])
+        return credited
 
     def update(self, draws: Sequence[Draw], credited: Sequence[list[list[float]] | None]) -> Metrics:
         """Normalise utilities, step Adam on `-mean(log_prob * A)`. Failed rollouts have no part in it."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lamas_local.config import LatencyConfig, ObjectiveConfig
-from lamas_local.credit import UtilityEma, policy_loss, utilities
+from lamas_local.credit import UtilityEma, policy_loss, subtract_leave_one_out, utilities
 from lamas_local.latency import measure
 from lamas_local.trace import ExecutionMode
 from tests.lamas_local.builders import layer, operator, trace
@@ -101,3 +101,10 @@ def test_loss_is_minus_the_mean_of_log_prob_times_advantage() -> None:
     assert log_probs.grad is not None
     assert log_probs.grad.tolist() == pytest.approx([-1.0, 0.0, 0.5 / 3])
     assert advantages.grad is None
+
+
+def test_leave_one_out_takes_the_querys_difficulty_out() -> None:
+    credited = [[[1.0], [0.0]], [[0.0]], None, [[0.25]], [[3.0]]]
+    groups = ["a", "a", "a", "b", "c"]
+    #            rollout 0 is compared with 0.0, rollout 1 with 0.5; 3 and 4 have no sibling that ran
+    assert subtract_leave_one_out(credited, groups) == [[[1.0], [0.0]], [[-0.5]], None, [[0.25]], [[3.0]]]
