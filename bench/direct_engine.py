@@ -54,9 +54,11 @@ def run_direct(config: Config, recorded: Recorded) -> Direct:
             watchdog.marked(),
             ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool,
         ):
-            return pool.submit(_generate_all, config.engine, recorded).result()
+            direct = pool.submit(_generate_all, config.engine, recorded).result()
+            watchdog.close()  # LLM has no `close`, and its process would wait for the engine core for ever
+            return direct
     finally:
-        watchdog.close()  # LLM has no `close`
+        watchdog.close()
 
 
 async def _ask_engine(config: Config, recorded: Recorded) -> Direct:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -24,15 +26,17 @@ def draw_layer(
     Returns:
         Indices in drawn order, at least one.
     """
-    probabilities = probabilities.detach().double()
-    remaining = probabilities.clone()
+    weights = probabilities.detach().double().tolist()
+    left = list(weights)
     drawn: list[int] = []
     mass = 0.0
-    while remaining.sum() > 0:
-        index = int(torch.multinomial(remaining, 1, generator=generator))
+    while (total := sum(left)) > 0:
+        point = total * float(torch.rand((), generator=generator, dtype=torch.float64))
+        # Rounding may put the point past the last operator that is left.
+        index = min(bisect_right(list(accumulate(left)), point), max(i for i, weight in enumerate(left) if weight > 0))
         drawn.append(index)
-        mass += float(probabilities[index])
-        remaining[index] = 0.0
+        mass += weights[index]
+        left[index] = 0.0
         if is_complete(mass, threshold) or index == stop_index:
             break
     return drawn

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.case import FIXED_WIDE, WIDE, Case
-from bench.execution_modes import Comparison, Run, compare, compare_groups, main, order_of_modes
+from bench.execution_modes import WIDE_GROUP, Comparison, Run, compare, compare_groups, main, order_of_modes
 from lamas_local.policy import parse_fixed
 from lamas_local.tasks.base import Example, Query
 from lamas_local.trace import Architecture, ExecutionMode
@@ -60,7 +60,7 @@ def test_groups_split_by_width_and_origin() -> None:
     groups = compare_groups(cases, make_runs([[1.0]] * 3, [[1.0]] * 3))
     sizes = {name: group.num_cases for name, group in groups.items()}
     assert sizes == {"all": 3, "a layer of 3 or more": 2, "no layer of 3 or more": 1, "drawn": 2, "fixed": 1}
-    assert next(iter(groups)) == "all"
+    assert next(iter(groups)) == WIDE_GROUP
 
 
 def test_early_stop_is_no_operator() -> None:
@@ -95,7 +95,7 @@ def test_the_program(config_file: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert any(len(layer) >= WIDE for layer in result["raw"]["cases"][0]["architecture"])
     figures = result["figures"]
     assert figures["num_failed_rollouts"] == 0
-    assert figures["is_target_met"] == (figures["groups"]["all"]["ratio_of_medians"] <= figures["target_ratio"])
+    assert figures["is_target_met"] == (figures["groups"][WIDE_GROUP]["ratio_of_medians"] <= figures["target_ratio"])
     output = capsys.readouterr().out
     assert "target m" in output
     assert "2 architectures drawn" in output

@@ -157,7 +157,10 @@ def _owner(model_folder: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 def _tell(owner: subprocess.Popen[str], line: str) -> str:
