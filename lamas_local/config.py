@@ -56,7 +56,54 @@ class ArithmeticTaskConfig(Section):
     """Difficulty: 1 one-digit sums, 2 one-digit products, 3 two-digit sums and differences, 4 two steps."""
 
 
-TaskConfig = ArithmeticTaskConfig
+class SplitPaths(Section):
+    """A file for each split."""
+
+    train: Path
+    """Rows to train on."""
+    test: Path
+    """Rows to evaluate on."""
+
+
+class BenchmarkTaskConfig(Section):
+    """A published benchmark, from the Hugging Face hub or from local files."""
+
+    path: Path | SplitPaths | None = None
+    """A local file, cut 1:4 into train and test by the seed, or `{train: FILE, test: FILE}`; the hub when absent."""
+
+
+class Gsm8kTaskConfig(BenchmarkTaskConfig):
+    """Grade-school word problems (Cobbe et al. 2021); `openai/gsm8k` on the hub."""
+
+    kind: Literal["gsm8k"] = "gsm8k"
+
+
+class MathTaskConfig(BenchmarkTaskConfig):
+    """Competition mathematics (Hendrycks et al. 2021): MATH's training set, tested on `HuggingFaceH4/MATH-500`."""
+
+    kind: Literal["math"] = "math"
+
+
+class HumanEvalTaskConfig(BenchmarkTaskConfig):
+    """Python functions from their docstrings (Chen et al. 2021); `openai/openai_humaneval`, cut 1:4 as MaAS does."""
+
+    kind: Literal["humaneval"] = "humaneval"
+
+
+class PythonTaskConfig(Section):
+    """A task of your own."""
+
+    kind: Literal["python"] = "python"
+    target: str
+    """Import path `my_pkg.tasks:Trivia`, or the name of an entry point in the group `lamas_local.tasks`."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments for it."""
+
+
+TaskConfig = Annotated[
+    ArithmeticTaskConfig | Gsm8kTaskConfig | MathTaskConfig | HumanEvalTaskConfig | PythonTaskConfig,
+    Field(discriminator="kind"),
+]
 
 
 class VllmEngineConfig(Section):
@@ -132,6 +179,27 @@ class ExecutionConfig(Section):
 
     mode: Literal["sequential", "layered"] = "layered"
     """`sequential` as MaAS, `layered` as LAMaS (DESIGN.md section 5)."""
+
+
+class SandboxConfig(Section):
+    """Limits on each run of model-written Python."""
+
+    isolation: Literal["strict", "best-effort"] = "best-effort"
+    """`strict` refuses to start where bubblewrap is not at work; `best-effort` takes the strongest there is."""
+    max_runs: PositiveInt = 4
+    """Most runs at once; more wait in order of arrival."""
+    wall_s: PositiveFloat = 5.0
+    """Seconds one run may take."""
+    cpu_s: PositiveFloat = 5.0
+    """CPU seconds one run may use, over all its processes where the platform can count them."""
+    memory_mib: PositiveInt = 512
+    """Memory of a process of a run, in MiB."""
+    num_processes: PositiveInt = 16
+    """Processes and threads of one run."""
+    file_mib: PositiveInt = 16
+    """Largest file, and all files together where the platform can bound them, in MiB."""
+    output_kib: PositiveInt = 64
+    """Most output of a run, in KiB."""
 
 
 class LatencyConfig(Section):
@@ -223,6 +291,10 @@ class Config(BaseSettings):
     controller: ControllerConfig = ControllerConfig()
     sampling: SamplingConfig = SamplingConfig()
     execution: ExecutionConfig = ExecutionConfig()
+    finaliser: tuple[str, ...] = ()
+    """Operators that run one after another on the answer the vote leaves, such as `Programmer` (a program check) or
+    `Test` (test, then improve); timed as a stage of their own, never credited."""
+    sandbox: SandboxConfig = SandboxConfig()
     latency: LatencyConfig = LatencyConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     trainer: TrainerConfig = TrainerConfig()

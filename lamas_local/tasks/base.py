@@ -14,22 +14,40 @@ class Query:
 
     id: str
     problem: str
+    entry_point: str | None = None
+    """The function that is to be written, where the answer is code; the problem's text names it too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A query with its gold answer, which only the task's scorer sees."""
+    """A query with its gold answer or hidden tests, which only the task's scorer sees."""
 
     query: Query
     gold: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPrompts:
+    """The pieces of prompt that are a benchmark's own."""
+
+    answer_format: str
+    """One sentence telling the model how to write its final answer after its reasoning."""
+    direct: str = "Reply with only the final answer, in one short line."
+    """The instruction for an answer without reasoning."""
+    direct_stop: tuple[str, ...] = ("\n",)
+    """Where such an answer ends."""
 
 
 class Task(Protocol):
     """A benchmark."""
 
     @property
-    def answer_format(self) -> str:
-        """One sentence telling the model how to write its final answer."""
+    def prompts(self) -> TaskPrompts:
+        """The pieces of prompt that are its own."""
+        ...
+
+    def num_examples(self, split: Split) -> int | None:
+        """Size of a split; None where it is unlimited."""
         ...
 
     def example(self, split: Split, index: int) -> Example:
@@ -40,6 +58,10 @@ class Task(Protocol):
         """The final answer in a solution's text, in a form where equal answers are equal strings; None without one."""
         ...
 
-    def score(self, example: Example, solution: str) -> float:
-        """Quality of a solution in [0, 1]."""
+    async def score(self, example: Example, solution: str) -> float:
+        """Quality of a solution in [0, 1]. Must not block the event loop."""
+        ...
+
+    async def close(self) -> None:
+        """End whatever scoring started."""
         ...
