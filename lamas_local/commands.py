@@ -12,6 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lamas_local.baselines import POLICIES, baseline_config, baseline_runs
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.config import Config, ConfigError
 from lamas_local.evaluation import evaluate, summarise
@@ -20,18 +21,15 @@ from lamas_local.report import write_report
 from lamas_local.run_folder import RunFolder, write_atomically
 from lamas_local.session import Session
 from lamas_local.summary_table import print_summary
-from lamas_local.trace import RolloutTrace
+from lamas_local.trace import ExecutionMode, RolloutTrace
 from lamas_local.trainer import BatchFailedError, Metrics, Trainer
 
 RUN_FAILED = 1
 INTERRUPTED = 130
-LEARNED = ("trained", "initial", "initial-sequential", "maas", "maas-parallel")
 
 
 def run_train(config: Config, *, resume: bool, restart: bool) -> int:
     """Train, evaluate, report; returns the exit status."""
-    for name in config.evaluation.policies:
-        check_policy_name(name)
     folder = RunFolder(config.run_dir)
     folder.check(resume=resume, restart=restart)
     if resume:
@@ -41,8 +39,6 @@ def run_train(config: Config, *, resume: bool, restart: bool) -> int:
 
 def run_evaluate(run: Path, config: Config) -> int:
     """Evaluate a trained run again, with the evaluation settings of `config`; returns the exit status."""
-    for name in config.evaluation.policies:
-        check_policy_name(name)
     folder = RunFolder(run)
     load_checkpoint(folder.checkpoints)
     stored = folder.load_config()
@@ -56,8 +52,9 @@ async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, *, resu
     session = await Session.open(config)
     try:
         folder.create(config, resume=resume, restart=restart)  # only now, so that a bad setting replaces no run
-        if any(name.startswith("maas") for name in config.evaluation.policies):
-            await _train_baseline(session, folder, stop, resume)
+        for name in baseline_runs(config.evaluation.policies):
+            if not stop.is_set():
+                await _train_baseline(session, name, folder.baseline(name), stop, resume)
         if not stop.is_set():
             await _train_run(session, config, folder, stop, resume)
         return INTERRUPTED if stop.is_set() else await _evaluate(session, folder, stop)
@@ -65,13 +62,12 @@ async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, *, resu
         await session.close()
 
 
-async def _train_baseline(session: Session, folder: RunFolder, stop: asyncio.Event, resume: bool) -> None:
-    """MaAS: the same run with the cost-only objective."""
-    objective = session.config.objective.model_copy(update={"credit": "none"})
-    config = session.config.model_copy(update={"objective": objective, "run_dir": folder.baseline.path})
-    resume = resume and folder.baseline.holds_run
-    folder.baseline.create(config, resume=resume, restart=False)
-    await _train_run(session, config, folder.baseline, stop, resume)
+async def _train_baseline(session: Session, name: str, folder: RunFolder, stop: asyncio.Event, resume: bool) -> None:
+    """The same run with a published objective."""
+    config = baseline_config(session.config, name, folder.path)
+    resume = resume and folder.holds_run
+    folder.create(config, resume=resume, restart=False)
+    await _train_run(session, config, folder, stop, resume)
 
 
 async def _train_run(session: Session, config: Config, folder: RunFolder, stop: asyncio.Event, resume: bool) -> None:
@@ -143,24 +139,22 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
 def load_policy(name: str, session: Session, folder: RunFolder) -> Policy:
     """A policy by its name; the learned ones from the run's checkpoints."""
     if name.startswith(FIXED):
-        return parse_fixed(name)
+        return parse_fixed(name, session.executor.operators)
     controller = session.new_controller()
     step = 0
+    mode: ExecutionMode = "layered"
+    if name in POLICIES:
+        run, mode = POLICIES[name]
+        folder = folder.baseline(run)
+    elif name == "trained":
+        mode = session.config.execution.mode
+    elif name == "initial-sequential":
+        mode = "sequential"
     if not name.startswith("initial"):
-        state = load_checkpoint((folder.baseline if name.startswith("maas") else folder).checkpoints)
+        state = load_checkpoint(folder.checkpoints)
         controller.load_state_dict(state.controller)
         step = state.step
-    sequential = name in ("maas", "initial-sequential")
-    mode = "sequential" if sequential else "layered" if name != "trained" else session.config.execution.mode
     return LearnedPolicy(controller, session.embedder, session.config.seed, mode, step)
-
-
-def check_policy_name(name: str) -> None:
-    """Raises ConfigError for a name that is no policy."""
-    if name.startswith(FIXED):
-        parse_fixed(name)
-    elif name not in LEARNED:
-        raise ConfigError(f"evaluation.policies: {name!r} is unknown; known: {', '.join(LEARNED)}, fixed:A+B")
 
 
 def check_same_run(stored: Config, given: Config) -> None:

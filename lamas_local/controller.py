@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lamas_local.config import ConfigError, ControllerConfig
-from lamas_local.operators.base import EARLY_STOP, Operator
+from lamas_local.operators.base import EARLY_STOP, Operator, needs_solution
 from lamas_local.sampling import LogProbKind, draw_layer, draw_log_probs
 from lamas_local.trace import Architecture
 
@@ -100,4 +100,4 @@ class Controller(nn.Module):
 
 def is_allowed(operator: Operator, layer: int) -> bool:
     """An operator is allowed where what it reads can exist: in layer 0 only the problem does."""
-    return layer > 0 or (operator.reads == "problem" and operator.name != EARLY_STOP)
+    return layer > 0 or not needs_solution(operator)

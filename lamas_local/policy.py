@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
+from lamas_local import baselines
 from lamas_local.config import ConfigError, nearest
 from lamas_local.controller import Controller
 from lamas_local.embedding import Embedder
-from lamas_local.operators import OPERATORS
-from lamas_local.operators.base import EARLY_STOP
+from lamas_local.operators import EARLY_STOP, OPERATORS, Operator, needs_solution
 from lamas_local.seeds import derive_seed
 from lamas_local.tasks.base import Query
 from lamas_local.trace import Architecture, ExecutionMode
 
 FIXED = "fixed:"
+LEARNED = ("trained", "initial", "initial-sequential", *baselines.POLICIES)
+OURS: Mapping[str, Operator] = {name: operator() for name, operator in OPERATORS.items()}
 
 
 class Policy(Protocol):
@@ -67,16 +71,44 @@ class FixedPolicy:
         return self.layers
 
 
-def parse_fixed(name: str) -> FixedPolicy:
-    """`fixed:A+B` runs A, then B; `fixed:A,B+C` runs A and B together, then C.
+def parse_fixed(name: str, known: Mapping[str, Operator] = OURS) -> FixedPolicy:
+    """`fixed:A+B` runs A, then B; `fixed:A,B+C` runs A and B together, then C; `fixed:A*5+B` runs A five times at once.
+
+    Args:
+        name: the policy.
+        known: the operators it may use, by name.
 
     Raises:
-        ConfigError: an unknown operator, or a first layer that reads solutions.
+        ConfigError: an unknown operator, no number after a star, or a first layer that reads solutions.
     """
-    layers = tuple(tuple(layer.split(",")) for layer in name[len(FIXED) :].split("+"))
-    for operator in (operator for layer in layers for operator in layer):
-        if operator not in OPERATORS or operator == EARLY_STOP:
-            raise ConfigError(f"evaluation.policies: {name!r} names an unknown operator{nearest(operator, OPERATORS)}")
-    if any(OPERATORS[operator].reads != "problem" for operator in layers[0]):
+    layers = tuple(
+        tuple(operator for item in layer.split(",") for operator in _copies(name, item, known))
+        for layer in name[len(FIXED) :].split("+")
+    )
+    if any(needs_solution(known[operator]) for operator in layers[0]):
         raise ConfigError(f"evaluation.policies: {name!r} starts with an operator that needs a solution to read")
     return FixedPolicy(layers)
+
+
+def _copies(name: str, item: str, known: Mapping[str, Operator]) -> list[str]:
+    operator, star, number = item.partition("*")
+    if operator not in known or operator == EARLY_STOP:
+        raise ConfigError(f"evaluation.policies: {name!r} names an unknown operator{nearest(operator, known)}")
+    if star and not re.fullmatch(r"[1-9]\d?", number):
+        raise ConfigError(f"evaluation.policies: {name!r} has {number!r} after a *, where a number from 1 to 99 stands")
+    return [operator] * int(number or 1)
+
+
+def check_policies(names: tuple[str, ...], known: Mapping[str, Operator]) -> set[str]:
+    """The operators that the fixed ones of these policies use, by name.
+
+    Raises:
+        ConfigError: a name that is no policy.
+    """
+    used: set[str] = set()
+    for name in names:
+        if name.startswith(FIXED):
+            used.update(operator for layer in parse_fixed(name, known).layers for operator in layer)
+        elif name not in LEARNED:
+            raise ConfigError(f"evaluation.policies: {name!r} is unknown; known: {', '.join(LEARNED)}, fixed:A+B")
+    return used

@@ -49,10 +49,9 @@ class RunFolder:
         """The evaluation's figures."""
         return self.path / "summary.json"
 
-    @property
-    def baseline(self) -> RunFolder:
-        """The run trained with MaAS's cost-only objective that this one is compared with."""
-        return RunFolder(self.path / "maas")
+    def baseline(self, name: str) -> RunFolder:
+        """The run with a published objective that this one is compared with."""
+        return RunFolder(self.path / name)
 
     @property
     def holds_run(self) -> bool:

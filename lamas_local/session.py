@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import torch
 
-from lamas_local.config import Config, ConfigError, FakeEngineConfig
+from lamas_local.config import Config, ConfigError, FakeEngineConfig, HumanEvalTaskConfig
 from lamas_local.controller import Controller
 from lamas_local.embedding import Embedder, FakeEmbedder, SentenceEmbedder
 from lamas_local.executor import Executor
-from lamas_local.operators import Operator, load_operators
+from lamas_local.operators import Operator, needs_sandbox
+from lamas_local.operators.roster import Roster, load_roster
+from lamas_local.policy import check_policies
+from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
 from lamas_local.tasks import Task, load_task
 from serving.admission import AdmittedEngine
@@ -22,7 +27,7 @@ from serving.vllm_engine import VllmEngine
 
 @dataclass(frozen=True)
 class Session:
-    """Opened by `Session.open`; `close` ends the engine."""
+    """Opened by `Session.open`; `close` ends the engine and the task's scoring."""
 
     config: Config
     task: Task
@@ -36,31 +41,76 @@ class Session:
         """Check what can be checked without an engine, then load the encoder and start the engine.
 
         Raises:
-            ConfigError: an unknown operator, none for layer 1, or a prompt budget of nothing.
+            ConfigError: an unknown operator or policy, no operator for layer 1, less isolation than demanded, more
+                test queries than there are, or a prompt budget of nothing.
             serving.types.EngineStartError: the model is unknown or does not fit.
         """
-        task = load_task(config.task, config.seed)
-        operators = load_operators(config.operators)
+        roster = load_roster(config)
+        sandbox = open_sandbox(config, roster)
+        task = load_task(config.task, config.seed, sandbox)
         torch.set_num_threads(1)  # the controller is tiny; the cores belong to the engine
-        embedder = open_embedder(config)
-        new_controller(config, operators, embedder)
-        engine = await start_engine(config)
-        if engine.max_model_len <= config.sampling.max_tokens:
-            await engine.close()
-            raise ConfigError(
-                f"sampling.max_tokens is {config.sampling.max_tokens}, but the model's prompt and answer together may "
-                f"have {engine.max_model_len} tokens (engine.max_model_len)"
-            )
-        executor = Executor(engine, task, operators, config.sampling, config.seed)
-        return cls(config, task, operators, embedder, engine, executor)
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(task.close)
+            check_num_queries(config, task)
+            embedder = open_embedder(config)
+            new_controller(config, roster.drawn, embedder)
+            engine = await start_engine(config)
+            opened.push_async_callback(engine.close)
+            if engine.max_model_len <= config.sampling.max_tokens:
+                raise ConfigError(
+                    f"sampling.max_tokens is {config.sampling.max_tokens}, but the model's prompt and answer together "
+                    f"may have {engine.max_model_len} tokens (engine.max_model_len)"
+                )
+            opened.pop_all()
+        executor = Executor(
+            engine,
+            task,
+            roster.known.values(),
+            config.sampling,
+            config.seed,
+            [operator.name for operator in roster.finaliser],
+            sandbox,
+        )
+        return cls(config, task, roster.drawn, embedder, engine, executor)
 
     def new_controller(self) -> Controller:
         """The untrained controller of this configuration; the same every time."""
         return new_controller(self.config, self.operators, self.embedder)
 
     async def close(self) -> None:
-        """End the engine."""
-        await self.engine.close()
+        """End the engine and what the task started."""
+        try:
+            await self.engine.close()
+        finally:
+            await self.task.close()
+
+
+def open_sandbox(config: Config, roster: Roster) -> Sandbox | None:
+    """The sandbox where the task, an operator, the finaliser or a fixed policy runs code, announced in one line.
+
+    Raises:
+        ConfigError: an unknown policy, or less isolation than `sandbox.isolation` demands.
+    """
+    used = check_policies(config.evaluation.policies, roster.known)
+    runs_code = any(
+        needs_sandbox(operator)
+        for operator in (*roster.drawn, *roster.finaliser, *(roster.known[name] for name in used))
+    )
+    if not runs_code and not isinstance(config.task, HumanEvalTaskConfig):
+        return None
+    sandbox = Sandbox(config.sandbox)
+    print(f"sandbox: model-written code runs under {sandbox.isolation}", file=sys.stderr)
+    return sandbox
+
+
+def check_num_queries(config: Config, task: Task) -> None:
+    """Raises ConfigError where the test split is smaller than what is to be evaluated."""
+    size, num_queries = task.num_examples("test"), config.evaluation.num_queries
+    if size is not None and num_queries > size:
+        raise ConfigError(
+            f"evaluation.num_queries is {num_queries}, but the test split of task.kind {config.task.kind!r} has "
+            f"{size} examples, so at most {size} are allowed"
+        )
 
 
 def new_controller(config: Config, operators: list[Operator], embedder: Embedder) -> Controller:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from lamas_local.sandbox import Status
 from serving.types import RequestTiming
 
 ExecutionMode = Literal["sequential", "layered"]
@@ -53,9 +54,15 @@ class ToolSpan:
     """One run of a tool, timeouts with their full time."""
 
     name: str
+    asked: float
+    """The operator asked for it; until `started` it waited for a place."""
     started: float
     ended: float
-    failure: Failure | None = None
+    status: Status
+    isolation: str
+    """What kept the run from doing harm."""
+    output: str = ""
+    """The last lines of its traceback, or of what it printed where there is none."""
     kind: Literal["tool"] = "tool"
 
 

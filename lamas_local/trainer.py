@@ -19,7 +19,7 @@ from lamas_local.embedding import Embedder
 from lamas_local.executor import Executor, Plan
 from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests
 from lamas_local.run_folder import RunFolder
-from lamas_local.seeds import derive_seed
+from lamas_local.seeds import derive_seed, occasion
 from lamas_local.tasks.base import Task
 from lamas_local.trace import RolloutTrace
 
@@ -83,20 +83,25 @@ class Trainer:
         return metrics | {"step_s": time.monotonic() - started}, traces
 
     def draw_batch(self) -> tuple[list[Plan], list[Draw]]:
-        """The next queries of the training split, with `rollouts_per_query` architectures each."""
+        """The next queries of the training split, with `rollouts_per_query` architectures each.
+
+        A finite split starts over at its end; each pass draws and samples with seeds of its own.
+        """
         trainer = self.config.trainer
+        size = self.task.num_examples("train")
         plans: list[Plan] = []
         draws: list[Draw] = []
         for i in range(trainer.queries_per_step):
-            example = self.task.example("train", self.step * trainer.queries_per_step + i)
+            position = self.step * trainer.queries_per_step + i
+            example = self.task.example("train", position)
+            epoch = position // size if size else 0
             embedding = self.embedder.embed([example.query.problem])[0]
             for rollout in range(trainer.rollouts_per_query):
-                seed = derive_seed(self.config.seed, "draw", self.step, example.query.id, rollout)
+                seed = derive_seed(self.config.seed, "draw", self.step, occasion(example.query.id, epoch), rollout)
                 draw = self.controller.draw(embedding, torch.Generator().manual_seed(seed))
                 draws.append(draw)
-                plans.append(
-                    Plan(example, draw.architecture, self.config.execution.mode, step=self.step + 1, rollout=rollout)
-                )
+                mode = self.config.execution.mode
+                plans.append(Plan(example, draw.architecture, mode, "train", self.step + 1, rollout, epoch))
         return plans, draws
 
     def credit(self, traces: Sequence[RolloutTrace], latencies: Sequence[Latency]) -> list[list[list[float]] | None]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lamas_local.prompt import Prompt
+from lamas_local.sandbox import SandboxResult
+from lamas_local.tasks.base import TaskPrompts
 from lamas_local.trace import Failure
 
-Reads = Literal["problem", "solution", "solutions"]
+Reads = Literal["problem", "solution", "solutions", "solution_if_any"]
+"""`solution`: the current one; `solutions`: all so far; `solution_if_any`: the current one where there is one."""
 EARLY_STOP = "EarlyStop"
 
 
@@ -18,11 +22,13 @@ class Update:
 
     added: tuple[str, ...]
     num_replaced: int = 0
-    """How many of the solutions it read, from the first on, the added ones stand for."""
+    """How many of the solutions it read, from the newest back, the added ones stand for."""
 
-    def apply(self, solutions: tuple[str, ...]) -> tuple[str, ...]:
-        """The solutions afterwards. In a layer only the end grows, so what was read still stands first."""
-        return solutions[self.num_replaced :] + self.added
+
+def merge(solutions: tuple[str, ...], updates: Sequence[Update]) -> tuple[str, ...]:
+    """The solutions after operators that all read `solutions`: what nobody replaced, then what they added, in order."""
+    num_kept = len(solutions) - max((update.num_replaced for update in updates), default=0)
+    return solutions[:num_kept] + tuple(text for update in updates for text in update.added)
 
 
 class OperatorError(Exception):
@@ -34,11 +40,16 @@ class OperatorError(Exception):
 
 
 class OperatorCall(Protocol):
-    """What an operator can see and do while it runs."""
+    """What an operator can see and do while it runs: never the gold answer, never the hidden tests."""
 
     @property
     def problem(self) -> str:
         """The query's text."""
+        ...
+
+    @property
+    def entry_point(self) -> str | None:
+        """The function that is to be written, where the answer is code."""
         ...
 
     @property
@@ -47,8 +58,12 @@ class OperatorCall(Protocol):
         ...
 
     @property
-    def answer_format(self) -> str:
-        """The task's sentence on how to write the final answer."""
+    def prompts(self) -> TaskPrompts:
+        """The task's own pieces of prompt."""
+        ...
+
+    def extract_answer(self, solution: str) -> str | None:
+        """The task's reading of a solution: its final answer, or its code; None without one."""
         ...
 
     async def ask(
@@ -61,9 +76,17 @@ class OperatorCall(Protocol):
         """
         ...
 
+    async def run_python(self, code: str, function: str | None = None) -> SandboxResult:
+        """Run a program in the sandbox; with `function`, then call that function without arguments for its value."""
+        ...
+
+    async def check_python(self, code: str, entry_point: str, tests: str) -> SandboxResult:
+        """Run `tests`, source of our own that calls `entry_point`, against `code` in the sandbox."""
+        ...
+
 
 class Operator(Protocol):
-    """One agent step."""
+    """One agent step. One that calls `run_python` or `check_python` has an attribute `needs_sandbox = True` besides."""
 
     name: str
     description: str
@@ -77,3 +100,13 @@ class Operator(Protocol):
             OperatorError: it has no result.
         """
         ...
+
+
+def needs_solution(operator: Operator) -> bool:
+    """Whether it can only run where a solution exists, so not in layer 1."""
+    return operator.reads in ("solution", "solutions")
+
+
+def needs_sandbox(operator: Operator) -> bool:
+    """Whether it runs code."""
+    return bool(getattr(operator, "needs_sandbox", False))

@@ -7,7 +7,7 @@ from lamas_local.prompt import Prompt
 
 
 class Generate:
-    """One solution of one line."""
+    """One solution without reasoning; how such an answer looks is the task's to say."""
 
     name = "Generate"
     description = "Answers the problem directly and briefly, without showing any reasoning."
@@ -15,6 +15,5 @@ class Generate:
 
     async def run(self, call: OperatorCall) -> Update:
         """Ask once."""
-        prompt = Prompt("Reply with only the final answer, in one short line.", call.problem)
-        texts = await call.ask(prompt, stop=("\n",))
-        return Update(added=tuple(texts))
+        prompt = Prompt(call.prompts.direct, call.problem)
+        return Update(added=tuple(await call.ask(prompt, stop=call.prompts.direct_stop)))

@@ -8,7 +8,7 @@ from lamas_local.prompt import Prompt
 
 def chain_of_thought(call: OperatorCall) -> Prompt:
     """The prompt of one chain; several chains of a problem share it."""
-    return Prompt(f"Think step by step, in one or two short sentences. {call.answer_format}", call.problem)
+    return Prompt(call.prompts.reasoning("Think step by step"), call.problem)
 
 
 class GenerateCoT:

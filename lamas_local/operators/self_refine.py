@@ -16,7 +16,7 @@ class SelfRefine:
     async def run(self, call: OperatorCall) -> Update:
         """Ask once."""
         prompt = Prompt(
-            instruction=f"Check the solution, then write a correct one in one or two sentences. {call.answer_format}",
+            instruction=call.prompts.reasoning("Check the solution, then write a correct one"),
             problem=call.problem,
             solutions=(("Solution", call.solutions[-1]),),
         )

@@ -36,6 +36,20 @@ class TaskPrompts:
     """The instruction for an answer without reasoning."""
     direct_stop: tuple[str, ...] = ("\n",)
     """Where such an answer ends."""
+    brevity: str = ""
+    """How long reasoning may be, such as `in one or two short sentences`; empty leaves it to the model."""
+    answer_prefix: str = "Answer: "
+    """What a program's result is written after, so that `extract_answer` finds it."""
+    answer_suffix: str = ""
+    """What a program's result is written before."""
+
+    def reasoning(self, instruction: str) -> str:
+        """An instruction to reason and then to answer: no full stop at its end."""
+        return f"{instruction}{', ' if self.brevity else ''}{self.brevity}. {self.answer_format}"
+
+    def write_answer(self, value: str) -> str:
+        """A solution that holds nothing but the answer."""
+        return f"{self.answer_prefix}{value}{self.answer_suffix}"
 
 
 class Task(Protocol):

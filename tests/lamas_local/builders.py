@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from lamas_local.embedding import FakeEmbedder
 from lamas_local.executor import Executor, Plan
 from lamas_local.operators import OPERATORS, Operator, load_operators
 from lamas_local.run_folder import RunFolder
+from lamas_local.sandbox import Sandbox, SandboxResult, Status
 from lamas_local.session import new_controller
-from lamas_local.tasks import Example, Query, Split, Task, load_task
+from lamas_local.tasks import Example, Query, Split, Task, TaskPrompts, load_task
 from lamas_local.trace import (
     Architecture,
     ExecutionMode,
@@ -49,8 +51,8 @@ def request(tokens: int, *, prompt_tokens: int = 0, text: str = "so 4") -> Reque
     )
 
 
-def tool(seconds: float, failure: Failure | None = None) -> ToolSpan:
-    return ToolSpan("python", 5.0, 5.0 + seconds, failure)
+def tool(seconds: float, status: Status = "ok", waited: float = 0.0) -> ToolSpan:
+    return ToolSpan("run", 5.0 - waited, 5.0, 5.0 + seconds, status, "fake")
 
 
 def operator(*steps: int | Span | Step, seconds: float = 0.0, name: str = "Generate") -> OperatorSpan:
@@ -136,7 +138,7 @@ class ScriptedEngine(FakeEngine):
 
 
 def operator_of(request: GenerationRequest) -> str:
-    """The operator a request belongs to: its id ends in operator, step and sample."""
+    """The operator (and copy) a request belongs to: its id ends in operator, step and sample."""
     return request.request_id.split("/")[-3]
 
 
@@ -145,28 +147,83 @@ def user_text(request: GenerationRequest) -> str:
 
 
 class OneProblemTask:
-    """The same problem at every position; scored by a function of the solution."""
+    """The same problem at every position; scored by a function of the solution. With `size`, it starts over."""
 
-    answer_format = "End with 'Answer:' and the number."
+    prompts = TaskPrompts("End with 'Answer:' and the number.")
 
-    def __init__(self, problem: str = "2 + 2?", score: Callable[[str], float] = lambda solution: 1.0) -> None:
+    def __init__(
+        self,
+        problem: str = "2 + 2?",
+        score: Callable[[str], float] = lambda solution: 1.0,
+        *,
+        size: int | None = None,
+        entry_point: str | None = None,
+        score_s: float = 0.0,
+    ) -> None:
         self.problem = problem
+        self.size = size
+        self.entry_point = entry_point
+        self.is_closed = False
         self._score = score
+        self._score_s = score_s
+
+    def num_examples(self, split: Split) -> int | None:
+        return self.size
 
     def example(self, split: Split, index: int) -> Example:
-        return Example(Query(f"{split}-{index}", self.problem), "4")
+        position = index % self.size if self.size else index
+        return Example(Query(f"{split}-{position}", self.problem, self.entry_point), "4")
 
     def extract_answer(self, solution: str) -> str | None:
         return solution or None
 
-    def score(self, example: Example, solution: str) -> float:
+    async def score(self, example: Example, solution: str) -> float:
+        await asyncio.sleep(self._score_s)
         return self._score(solution)
 
+    async def close(self) -> None:
+        self.is_closed = True
 
-def executor(engine: Engine, task: Task | None = None, *, seed: int = 0, max_tokens: int = 64) -> Executor:
-    return Executor(
-        engine, task or OneProblemTask(), load_operators(list(OPERATORS)), SamplingConfig(max_tokens=max_tokens), seed
-    )
+
+class FakeSandbox(Sandbox):
+    """Runs nothing: each program gets the next result of the script, the last one again and again."""
+
+    def __init__(self, *script: SandboxResult, seconds: float = 0.0) -> None:
+        self.isolation = "fake"
+        self.script = list(script)
+        self.seconds = seconds
+        self.runs: list[tuple[str, ...]] = []
+
+    async def run(self, code: str, function: str | None = None) -> SandboxResult:
+        return await self._next(code, function or "")
+
+    async def check(self, code: str, entry_point: str, tests: str) -> SandboxResult:
+        return await self._next(code, entry_point, tests)
+
+    async def _next(self, *run: str) -> SandboxResult:
+        started = time.monotonic()
+        self.runs.append(run)
+        await asyncio.sleep(self.seconds)
+        result = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        return replace(result, asked=started, started=started, ended=time.monotonic())
+
+
+def result(value: str | None = None, status: Status = "ok", *, output: str = "", traceback: str = "") -> SandboxResult:
+    return SandboxResult(status, value, output, traceback, 0.0, 0.0, 0.0)
+
+
+def executor(
+    engine: Engine,
+    task: Task | None = None,
+    *,
+    seed: int = 0,
+    max_tokens: int = 64,
+    finaliser: Sequence[str] = (),
+    sandbox: Sandbox | None = None,
+) -> Executor:
+    sampling = SamplingConfig(max_tokens=max_tokens)
+    operators = load_operators(list(OPERATORS))
+    return Executor(engine, task or OneProblemTask(), operators, sampling, seed, finaliser, sandbox)
 
 
 async def run(
@@ -176,7 +233,7 @@ async def run(
     *,
     task: Task | None = None,
     rollout: int = 0,
-    **settings: int,
+    **settings: Any,
 ) -> RolloutTrace:
     """One rollout on position 0 of the task's test split."""
     task = task or OneProblemTask()

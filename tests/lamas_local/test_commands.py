@@ -21,7 +21,7 @@ import torch
 from lamas_local import checkpoint, run_folder
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.cli import main
-from lamas_local.commands import check_policy_name, check_same_run
+from lamas_local.commands import check_same_run
 from lamas_local.config import ConfigError
 from lamas_local.run_folder import RunFolder
 from lamas_local.trace import RolloutTrace, read_traces
@@ -315,7 +315,7 @@ def test_an_evaluation_that_cannot_be_leaves_the_old_one(
 def test_the_baseline_is_trained_without_latency_and_beside_the_run(tmp_path: Path) -> None:
     policies = ["trained", "maas", "maas-parallel", "initial-sequential"]
     run = trained(tmp_path / "run", evaluation={"policies": policies, "num_queries": 1})
-    assert RunFolder(run).baseline.load_config().objective.credit == "none"
+    assert RunFolder(run).baseline("maas").load_config().objective.credit == "none"
     assert load_checkpoint(run / "maas" / "checkpoints").step == 3
     modes = {trace.policy: trace.mode for trace in read_traces(run / "traces.jsonl")}
     assert modes == {
@@ -361,15 +361,3 @@ def test_a_setting_changed_in_the_environment_is_seen(tmp_path: Path, monkeypatc
     RunFolder(tmp_path / "run").create(make_config(tmp_path / "run"), resume=False, restart=False)
     monkeypatch.setenv("LAMAS_SEED", "7")
     assert main([*arguments, "--resume"]) == 2
-
-
-@pytest.mark.parametrize(
-    "name", ["trained", "initial", "initial-sequential", "maas", "maas-parallel", "fixed:Generate"]
-)
-def test_known_policies(name: str) -> None:
-    check_policy_name(name)
-
-
-def test_an_unknown_policy() -> None:
-    with pytest.raises(ConfigError, match="'trainde' is unknown; known: trained, "):
-        check_policy_name("trainde")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lamas_local.config import Config, ConfigError
+from lamas_local.config import ArithmeticTaskConfig, Config, ConfigError
 from lamas_local.config_loader import dump_config, field_paths, load_config
 from tests.lamas_local.builders import make_config
 
@@ -60,7 +60,7 @@ def test_lists_and_maps_on_the_command_line() -> None:
     assert config.evaluation.policies == ("fixed:Generate,GenerateCoT+ScEnsemble", "trained")
     assert config.engine.kind == "vllm"
     assert config.engine.args["enforce_eager"] is True
-    assert config.task.levels == (1, 4)
+    assert config.task == ArithmeticTaskConfig(levels=(1, 4))
 
 
 @pytest.mark.parametrize(

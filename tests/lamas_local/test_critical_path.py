@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from lamas_local.critical_path import critical_path, operator_length
-from lamas_local.trace import Failure
 from tests.lamas_local.builders import layer, operator, request, tool, trace
 
 
@@ -15,8 +14,8 @@ def test_calls_in_a_row_add_and_parallel_samples_take_the_longest() -> None:
 
 
 def test_tools_count_as_tokens_timeouts_with_their_full_time() -> None:
-    timeout = Failure("Timeout", "longer than 3 s")
-    assert operator_length(operator(20, tool(0.5), tool(3.0, timeout)), "tokens", 50.0) == pytest.approx(20 + 25 + 150)
+    waiting = tool(3.0, "timeout", waited=9.0)  # waiting for a place is no work of the tool
+    assert operator_length(operator(20, tool(0.5), waiting), "tokens", 50.0) == pytest.approx(20 + 25 + 150)
     assert operator_length(operator((request(20), tool(0.5))), "tokens", 50.0) == pytest.approx(25)
 
 

@@ -52,7 +52,7 @@ def test_a_run_is_neither_overwritten_nor_made_up(tmp_path: Path) -> None:
 def test_a_trace_comes_back_as_it_was(tmp_path: Path) -> None:
     text = 'line\u2028break\r\n \\boxed{-2} "{0}" \x00 ünï 🙂'
     rollouts = [
-        trace(layer(operator((request(3, text=text), request(4)), tool(0.5, Failure("Timeout", "3 s")))), layer()),
+        trace(layer(operator((request(3, text=text), request(4)), tool(0.5, "timeout"))), layer()),
         trace(failure=Failure("EngineError", text), mode="sequential"),
         trace(layer(operator(1)), score=0.0),
     ]

@@ -7,38 +7,35 @@ import string
 import pytest
 
 from lamas_local.config import ConfigError
-from lamas_local.operators import EARLY_STOP, OPERATORS, Operator, Update, load_operators
+from lamas_local.operators import EARLY_STOP, OPERATORS, Operator, Update, load_operators, merge
 from lamas_local.operators.early_stop import EarlyStop
 from lamas_local.operators.generate import Generate
 from lamas_local.operators.generate_cot import GenerateCoT
 from lamas_local.operators.multi_generate_cot import MultiGenerateCoT
 from lamas_local.operators.sc_ensemble import ScEnsemble
 from lamas_local.operators.self_refine import SelfRefine
-from lamas_local.prompt import Prompt
+from lamas_local.tasks import TaskPrompts
+from tests.lamas_local.operators.call import HOSTILE, Call
 
-HOSTILE = r"Is \boxed{-2} {0} {name} %s {{x}} right?"
+
+async def test_how_a_direct_answer_looks_is_the_tasks_to_say() -> None:
+    call = Call("x", prompts=TaskPrompts("End.", direct="Only the {code}.", direct_stop=("\n\n",)))
+    await Generate().run(call)
+    assert call.asked[0][0].instruction == "Only the {code}."
+    assert call.stops == [("\n\n",)]
 
 
-class Call:
-    """An operator's view of the world, answering from a list."""
-
-    answer_format = "End with 'Answer:' {0}."
-
-    def __init__(self, *answers: str, solutions: tuple[str, ...] = (), problem: str = HOSTILE) -> None:
-        self.answers, self.solutions, self.problem = list(answers), solutions, problem
-        self.asked: list[tuple[Prompt, int, tuple[str, ...] | None]] = []
-
-    async def ask(
-        self, prompt: Prompt, num_samples: int = 1, choices: tuple[str, ...] | None = None, stop: tuple[str, ...] = ()
-    ) -> list[str]:
-        self.asked.append((prompt, num_samples, choices))
-        return self.answers
+@pytest.mark.parametrize("brevity", ["", "in one word"])
+async def test_how_long_reasoning_may_be_is_the_tasks_to_say(brevity: str) -> None:
+    call = Call("x", prompts=TaskPrompts("End.", brevity=brevity))
+    await GenerateCoT().run(call)
+    assert call.asked[0][0].instruction == f"Think step by step{', in one word' if brevity else ''}. End."
 
 
 @pytest.mark.parametrize("operator", [Generate(), GenerateCoT()])
 async def test_a_generator_adds_one_solution_made_from_the_problem(operator: Operator) -> None:
     call = Call(r"\boxed{4} {0}")
-    assert (await operator.run(call)).apply(("old",)) == ("old", r"\boxed{4} {0}")
+    assert merge(("old",), [await operator.run(call)]) == ("old", r"\boxed{4} {0}")
     [(prompt, num_samples, choices)] = call.asked
     assert (prompt.problem, prompt.solutions, num_samples, choices) == (HOSTILE, (), 1, None)
     assert operator.reads == "problem"
@@ -61,13 +58,13 @@ async def test_chains_share_their_prompt_and_carry_the_answer_format() -> None:
 
 async def test_self_refine_reads_the_current_solution_and_adds_another() -> None:
     call = Call("better", solutions=("first", "{0} second"))
-    assert (await SelfRefine().run(call)).apply(call.solutions) == ("first", "{0} second", "better")
+    assert merge(call.solutions, [await SelfRefine().run(call)]) == ("first", "{0} second", "better")
     assert [text for _, text in call.asked[0][0].solutions] == ["{0} second"]
 
 
 async def test_the_vote_keeps_one_of_the_candidates() -> None:
     call = Call("B", solutions=("a", r"\boxed{b}", "c"))
-    assert (await ScEnsemble().run(call)).apply(call.solutions) == (r"\boxed{b}",)
+    assert merge(call.solutions, [await ScEnsemble().run(call)]) == (r"\boxed{b}",)
     [(prompt, _, choices)] = call.asked
     assert choices == ("A", "B", "C")
     assert prompt.solutions == (("A", "a"), ("B", r"\boxed{b}"), ("C", "c"))
@@ -75,7 +72,7 @@ async def test_the_vote_keeps_one_of_the_candidates() -> None:
 
 async def test_one_candidate_needs_no_request() -> None:
     call = Call(solutions=("only",))
-    assert (await ScEnsemble().run(call)).apply(call.solutions) == ("only",)
+    assert merge(call.solutions, [await ScEnsemble().run(call)]) == ("only",)
     assert call.asked == []
 
 
@@ -85,7 +82,7 @@ async def test_letters_are_always_among_the_candidates(num_candidates: int) -> N
     for letter in string.ascii_uppercase[: min(num_candidates, 26)]:
         call = Call(letter, solutions=candidates)
         update = await ScEnsemble().run(call)
-        assert update.apply(candidates) == (candidates[-26:][string.ascii_uppercase.index(letter)],)
+        assert merge(candidates, [update]) == (candidates[-26:][string.ascii_uppercase.index(letter)],)
         choices = call.asked[0][2]
         assert choices is not None
         assert len(choices) == min(num_candidates, 26)
@@ -93,12 +90,13 @@ async def test_letters_are_always_among_the_candidates(num_candidates: int) -> N
 
 async def test_a_vote_leaves_what_its_siblings_added() -> None:
     update = await ScEnsemble().run(Call("A", solutions=("a", "b")))
-    assert update.apply(("a", "b", "a sibling's")) == ("a sibling's", "a")
+    assert merge(("a", "b"), [Update(("a sibling's",)), update]) == ("a sibling's", "a")
+    assert merge(("a", "b"), [update, update, Update(("a sibling's",))]) == ("a", "a", "a sibling's")
 
 
 async def test_early_stop_does_nothing() -> None:
     call = Call(solutions=("a",))
-    assert (await EarlyStop().run(call)).apply(("a",)) == ("a",)
+    assert merge(("a",), [await EarlyStop().run(call)]) == ("a",)
     assert call.asked == []
 
 

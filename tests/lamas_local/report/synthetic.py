@@ -56,7 +56,7 @@ def make_operator(name: str, started: float, rng: random.Random, load: float = 1
     steps: tuple[tuple[Span, ...], ...] = (step,)
     ended = max(span.ended for span in step)
     if name == "Programmer":
-        tool = ToolSpan("python", ended + 0.01, ended + 0.7)
+        tool = ToolSpan("run", ended + 0.005, ended + 0.01, ended + 0.7, "error", "namespaces", text)
         steps, ended = (step, (tool,)), tool.ended
     return OperatorSpan(name, started, ended + 0.02, steps)
 
