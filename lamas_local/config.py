@@ -95,7 +95,7 @@ class PythonTaskConfig(Section):
 
     kind: Literal["python"] = "python"
     target: str
-    """Import path `my_pkg.tasks:Trivia`, or the name of an entry point in the group `lamas_local.tasks`."""
+    """Import path `my_pkg.tasks:Trivia`, the current folder included, or an entry point of `lamas_local.tasks`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for it."""
 
@@ -230,7 +230,7 @@ class TrainerConfig(Section):
     """How the controller learns."""
 
     num_steps: PositiveInt = 100
-    """Batches of rollouts, and updates."""
+    """Batches of rollouts, and updates; a training split that ends starts over, and is sampled anew."""
     queries_per_step: PositiveInt = 4
     """Distinct queries in a batch."""
     rollouts_per_query: PositiveInt = 4
@@ -257,10 +257,10 @@ class EvaluationConfig(Section):
     """Which policies are compared, on what."""
 
     policies: tuple[str, ...] = Field(default=("trained", "initial"), min_length=1)
-    """`trained`, `initial`, `initial-sequential`, `maas`, `maas-parallel` (the run then trains the cost-only objective
-    too), or `fixed:A,B+C` (A and B together, then C)."""
+    """`trained`, `initial`, `initial-sequential`, `maas`, `maas-parallel`, `lamas` (the run then trains the objectives
+    of those papers too), or `fixed:A,B*5+C` (A and five times B together, then C)."""
     num_queries: PositiveInt = 100
-    """Test queries, the same for every policy."""
+    """Test queries, the same for every policy; at most as many as the test split has."""
     max_queries_in_flight: PositiveInt = 1
     """Queries running at the same time, over all policies."""
 
@@ -284,7 +284,7 @@ class Config(BaseSettings):
     operators: tuple[str, ...] = Field(
         default=("Generate", "GenerateCoT", "MultiGenerateCoT", "ScEnsemble", "SelfRefine", "EarlyStop"), min_length=1
     )
-    """What the controller may draw, by name."""
+    """What the controller may draw: by name, or your own by import path `my_pkg.ops:Debate` or entry point."""
     task: TaskConfig = ArithmeticTaskConfig()
     engine: EngineConfig = VllmEngineConfig()
     admission: AdmissionConfig = AdmissionConfig()

@@ -13,7 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, PydanticBaseSettingsSource, SettingsError
 from pydantic_settings.sources import YamlConfigSettingsSource
 
-from lamas_local.config import Config, ConfigError, nearest
+from lamas_local.config import Config, ConfigError, SplitPaths, nearest
+
+KINDS = ("engine", "task")
+"""Sections whose keys depend on their `kind`."""
 
 
 def load_config(
@@ -96,17 +99,19 @@ def _check_environment() -> None:
 
 
 def _explain(error: ValidationError, file: Path | None) -> str:
-    """The first thing that is wrong, in one sentence."""
-    first = error.errors()[0]
+    """One thing that is wrong, in one sentence."""
+    # Where a key may be text or a mapping, pydantic says what is wrong with either; a mapping's own key says more.
+    telling = ("extra_forbidden", "missing")
+    first = min(error.errors(), key=lambda one: (*telling, one["type"]).index(one["type"]))
     loc = [str(part) for part in first["loc"]]
-    # The engine's kind is part of pydantic's location but not of the key.
-    kind = loc.pop(1) if len(loc) > 2 and loc[0] == "engine" else None
-    key = ".".join(loc)
+    kind = loc.pop(1) if len(loc) > 2 and loc[0] in KINDS else None
+    # The kind and the tried alternatives of a union are parts of pydantic's location but not of the key.
+    key = ".".join(part for part in loc if "[" not in part and part != SplitPaths.__name__)
     where = f" (from {file}, LAMAS_* or the command line)" if file else ""
     if first["type"] == "extra_forbidden":
         known = set(field_paths())
         if key in known:
-            return f"{key}: not a key of engine.kind {kind!r}{where}"
+            return f"{key}: not a key of {loc[0]}.kind {kind!r}{where}"
         return f"{key}: unknown key{nearest(key, known)}{where}"
     message: Any = first["msg"]
     return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}{where}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from lamas_local.config import ConfigError, SamplingConfig
 from lamas_local.finaliser import vote
 from lamas_local.operators.base import EARLY_STOP, Operator, OperatorError, Update, merge, needs_solution
-from lamas_local.prompt import Prompt, fit_prompt
+from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
 from lamas_local.sandbox import Sandbox, SandboxResult
 from lamas_local.seeds import derive_seed, occasion
 from lamas_local.tasks.base import Example, Task, TaskPrompts
@@ -209,13 +209,28 @@ class _Call:
     async def ask(
         self, prompt: Prompt, num_samples: int = 1, choices: tuple[str, ...] | None = None, stop: tuple[str, ...] = ()
     ) -> list[str]:
-        engine, sampling = self.executor.engine, self.executor.sampling
-        fitted = fit_prompt(prompt, engine, engine.max_model_len - sampling.max_tokens)
-        requests = [
-            self._request(fitted.messages, len(self.steps), sample, choices, stop) for sample in range(num_samples)
-        ]
-        spans = await asyncio.gather(*(self._complete(request, fitted.num_cut_tokens) for request in requests))
-        self.steps.append(tuple(spans))
+        return await self._complete_all([self._fit(prompt)] * num_samples, choices, stop)
+
+    async def ask_together(self, prompts: Sequence[Prompt], stop: tuple[str, ...] = ()) -> list[str]:
+        return await self._complete_all([self._fit(prompt) for prompt in prompts], None, stop)
+
+    def _fit(self, prompt: Prompt) -> FittedPrompt:
+        engine = self.executor.engine
+        return fit_prompt(prompt, engine, engine.max_model_len - self.executor.sampling.max_tokens)
+
+    async def _complete_all(
+        self, prompts: Sequence[FittedPrompt], choices: tuple[str, ...] | None, stop: tuple[str, ...]
+    ) -> list[str]:
+        """One step: its requests run at the same time."""
+        step = len(self.steps)
+        self.steps.append(())  # taken now, so that requests keep ids of their own whatever else is asked meanwhile
+        spans = await asyncio.gather(
+            *(
+                self._complete(self._request(fitted.messages, step, sample, choices, stop), fitted.num_cut_tokens)
+                for sample, fitted in enumerate(prompts)
+            )
+        )
+        self.steps[step] = tuple(spans)
         texts = [span.text for span in spans if span.text is not None]
         if not texts:
             raise OperatorError(spans[0].failure or Failure("NoSample", "the engine returned nothing"))

@@ -76,6 +76,14 @@ class OperatorCall(Protocol):
         """
         ...
 
+    async def ask_together(self, prompts: Sequence[Prompt], stop: tuple[str, ...] = ()) -> list[str]:
+        """Ask several prompts once each, at the same time: one step. Those that fail are left out.
+
+        Raises:
+            OperatorError: none succeeded.
+        """
+        ...
+
     async def run_python(self, code: str, function: str | None = None) -> SandboxResult:
         """Run a program in the sandbox; with `function`, then call that function without arguments for its value."""
         ...

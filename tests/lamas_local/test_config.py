@@ -22,13 +22,20 @@ from lamas_local.config import (
     nearest,
 )
 from lamas_local.config_loader import load_config
+from lamas_local.operators.roster import load_roster
+from lamas_local.policy import check_policies
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_every_shipped_config_parses(file: Path) -> None:
-    assert load_config(file).run_dir != Config().run_dir
+    config = load_config(file)
+    assert config.run_dir != Config().run_dir
+    roster = load_roster(config)
+    check_policies(config.evaluation.policies, roster.known)
 
 
 def test_config_modules_import_no_runtime_code() -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lamas_local.config import ArithmeticTaskConfig, Config, ConfigError
+from lamas_local.config import (
+    ArithmeticTaskConfig,
+    Config,
+    ConfigError,
+    Gsm8kTaskConfig,
+    HumanEvalTaskConfig,
+    SplitPaths,
+)
 from lamas_local.config_loader import dump_config, field_paths, load_config
 from tests.lamas_local.builders import make_config
 
@@ -88,6 +95,18 @@ def test_a_dump_holds_every_key() -> None:
     assert tree["trainer"].keys() == Config.model_fields["trainer"].default.model_dump().keys()
 
 
+@pytest.mark.parametrize("text", ["task: {kind: humaneval}", "task: {kind: humaneval, path: old.jsonl}"])
+def test_a_benchmarks_file_on_the_command_line(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path / "run.yaml", text)
+    assert load_config(file, ["--task.path", "new.jsonl"]).task == HumanEvalTaskConfig(path=Path("new.jsonl"))
+
+
+def test_a_file_for_each_split_on_the_command_line() -> None:
+    arguments = ["--task.kind", "gsm8k", "--task.path.train", "a.jsonl", "--task.path.test", "b.jsonl"]
+    expected = Gsm8kTaskConfig(path=SplitPaths(train=Path("a.jsonl"), test=Path("b.jsonl")))
+    assert load_config(None, arguments).task == expected
+
+
 def test_field_paths_know_both_engines() -> None:
     assert {"seed", "trainer", "trainer.learning_rate", "engine.model", "engine.max_model_len"} <= set(field_paths())
 
@@ -113,6 +132,13 @@ def problem(file: Path | None, *arguments: str) -> str:
         ("sampling: {temperature: 0}", ["sampling.temperature", "greater than 0", "got 0"]),
         ("trainer: {num_steps: many}", ["trainer.num_steps", "integer", "got 'many'"]),
         ("task: {levels: [5]}", ["task.levels.0", "less than or equal to 4", "got 5"]),
+        ("task: {kind: gsm8k, pth: x}", ["task.pth: unknown key", "did you mean 'task.path'"]),
+        ("task: {kind: gsm8k, levels: [1]}", ["task.levels: not a key of task.kind 'gsm8k'"]),
+        ("task: {kind: gsm}", ["task: ", "'gsm'", "'humaneval'"]),
+        ("task: {kind: math, path: {trian: a, test: b}}", ["task.path.trian: unknown key", "'task.path.train'"]),
+        ("task: {kind: math, path: {train: a}}", ["task.path.test: field required"]),
+        ("task: {kind: math, path: 5}", ["task.path: input is not a valid path", "got 5"]),
+        ("task: {kind: python}", ["task.target: field required"]),
         ("objective: {credit: all}", ["objective.credit", "'critical_path'", "got 'all'"]),
         ("operators: []", ["operators", "at least 1"]),
     ],

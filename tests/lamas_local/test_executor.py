@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 
 import pytest
+from pydantic import TypeAdapter
 
-from lamas_local.config import LatencyConfig, ObjectiveConfig
+from lamas_local.config import ConfigError, LatencyConfig, ObjectiveConfig
 from lamas_local.critical_path import critical_path
 from lamas_local.executor import Plan
 from lamas_local.latency import cost_usd, measure, requests
-from lamas_local.trace import Architecture, ExecutionMode, Failure, RequestSpan, RolloutTrace, to_json
+from lamas_local.tasks import Example, Query
+from lamas_local.trace import Architecture, ExecutionMode, Failure, RequestSpan, RolloutTrace, ToolSpan, to_json
 from serving.fake_engine import FakeEngine
 from serving.types import EngineDeadError, EngineError, GenerationRequest, RequestTimeoutError
-from tests.lamas_local.builders import OneProblemTask, ScriptedEngine, executor, operator_of, run, user_text
+from tests.lamas_local.builders import (
+    FakeSandbox,
+    OneProblemTask,
+    ScriptedEngine,
+    executor,
+    operator_of,
+    result,
+    run,
+    user_text,
+)
 
 MODES: tuple[ExecutionMode, ...] = ("layered", "sequential")
 WIDE: Architecture = (("Generate", "MultiGenerateCoT", "GenerateCoT"), ("SelfRefine", "ScEnsemble"), ("EarlyStop",))
@@ -295,3 +307,165 @@ async def test_every_stamp_lies_within_the_one_around_it() -> None:
             for span in (span for step in operator.steps for span in step):
                 assert operator.started <= span.started <= span.ended <= operator.ended
     assert trace.finaliser.started <= trace.finaliser.ended <= trace.ended
+
+
+async def test_scoring_is_no_part_of_the_rollout() -> None:
+    started = time.monotonic()
+    trace = await run(ScriptedEngine(), (("Generate",),), task=OneProblemTask(score_s=0.1))
+    assert time.monotonic() - started >= 0.1
+    assert trace.ended - trace.started < 0.1
+    assert trace.score == 1.0
+
+
+# Copies
+
+
+async def test_copies_of_an_operator_in_a_layer_sample_apart_and_the_first_as_if_alone() -> None:
+    alone, copied = ScriptedEngine(), ScriptedEngine(delay_s=lambda request: 0.02)
+    await run(alone, (("GenerateCoT",),))
+    trace = await run(copied, (("GenerateCoT", "Generate", "GenerateCoT", "GenerateCoT"), ("ScEnsemble",)))
+    chains = [request for request in copied.requests if operator_of(request).startswith("GenerateCoT")]
+    assert (chains[0].seed, chains[0].request_id) == (alone.requests[0].seed, alone.requests[0].request_id)
+    assert len({request.seed for request in chains}) == len({request.request_id for request in chains}) == 3
+    assert copied.max_in_flight == 4
+    assert copied.requests[-1].choices == ("A", "B", "C", "D")
+    assert [span.name for span in trace.layers[0].operators].count("GenerateCoT") == 3
+
+
+async def test_copies_one_after_another_sample_as_together() -> None:
+    architecture: Architecture = (("GenerateCoT",) * 3,)
+    seeds = [[span.seed for span in requests(await run(ScriptedEngine(), architecture, mode))] for mode in MODES]
+    assert seeds[0] == seeds[1]
+
+
+async def test_a_later_pass_over_a_split_samples_anew_and_has_ids_of_its_own() -> None:
+    task, engine = OneProblemTask(size=1), ScriptedEngine()
+    runner = executor(engine, task)
+    for epoch in (0, 1, 2):
+        await runner.run(Plan(task.example("train", epoch), (("Generate",),), "layered", epoch=epoch))
+    await runner.run(Plan(task.example("train", 0), (("Generate",),), "layered"))
+    assert len({request.seed for request in engine.requests[:3]}) == 3
+    assert len({request.request_id for request in engine.requests[:3]}) == 3
+    assert engine.requests[3] == engine.requests[0]
+
+
+# Tools
+
+
+def tools(trace: RolloutTrace) -> list[ToolSpan]:
+    return [
+        span
+        for layer in (*trace.layers, trace.finaliser)
+        for operator in layer.operators
+        for step in operator.steps
+        for span in step
+        if isinstance(span, ToolSpan)
+    ]
+
+
+async def test_every_tool_run_is_a_span_between_the_requests_around_it() -> None:
+    sandbox = FakeSandbox(result(status="error", traceback="line\n" * 50 + "NameError: {x}"), result("4"), seconds=0.02)
+    trace = await run(ScriptedEngine(lambda request: "def solve(): ..."), (("Programmer",),), sandbox=sandbox)
+    [programmer] = trace.layers[0].operators
+    assert [step[0].kind for step in programmer.steps] == ["request", "tool", "request", "tool"]
+    first, second = tools(trace)
+    assert (first.name, first.status, first.isolation) == ("run", "error", "fake")
+    assert first.output.endswith("NameError: {x}")
+    assert len(first.output.splitlines()) <= 10
+    assert (second.status, second.output) == ("ok", "")
+    assert (trace.answer, trace.failure) == ("Answer: 4", None)
+    for span in tools(trace):
+        assert programmer.started <= span.asked <= span.started < span.ended <= programmer.ended
+    tokens = sum(span.num_output_tokens for span in requests(trace))
+    seconds = sum(span.ended - span.started for span in tools(trace))
+    assert critical_path(trace, "tokens", 50.0).length == pytest.approx(tokens + 50.0 * seconds)
+    [line] = to_json(trace).splitlines()
+    assert TypeAdapter(RolloutTrace).validate_json(line) == trace
+
+
+async def test_a_timeout_counts_with_its_full_time() -> None:
+    sandbox = FakeSandbox(result(status="timeout"), seconds=0.05)
+    trace = await run(ScriptedEngine(), (("Programmer", "Generate"),), sandbox=sandbox)
+    path = critical_path(trace, "tokens", 1000.0)
+    assert path.critical == (frozenset({0}),)
+    assert path.length >= 3 * 0.05 * 1000.0
+    assert trace.layers[0].operators[0].failure == Failure(
+        "NoProgram", "no program of 3 returned an answer: the run ended with: timeout"
+    )
+    assert trace.failure is None
+
+
+async def test_a_program_in_layer_1_reads_the_problem_alone_and_later_the_solution_too() -> None:
+    engine = ScriptedEngine(lambda request: f"by {operator_of(request)}")
+    architecture: Architecture = (("Programmer", "Generate"), ("Programmer",))
+    await run(engine, architecture, sandbox=FakeSandbox(result("4")))
+    first, _, second = engine.requests
+    assert user_text(first) == "2 + 2?"
+    assert "by Generate" in user_text(second)
+
+
+async def test_an_operator_that_runs_code_without_saying_so_is_told() -> None:
+    with pytest.raises(ConfigError, match="Programmer runs Python, so its class must have `needs_sandbox = True`"):
+        await run(ScriptedEngine(), (("Programmer",),))
+
+
+async def test_the_test_operator_sees_neither_gold_nor_more_than_the_query() -> None:
+    problem = "def f(x):\n    '''Twice x.\n    >>> f(2)\n    4\n    '''"
+    engine, sandbox = ScriptedEngine(lambda request: "mended"), FakeSandbox(result(status="error"), result())
+    task = OneProblemTask(problem, entry_point="f")
+    example = Example(Query("q", problem, "f"), gold="assert f(7) == SECRET")
+    plan = Plan(example, (("Generate",), ("Test",)), "layered")
+    trace = await executor(engine, task, finaliser=["Test"], sandbox=sandbox).run(plan)
+    assert trace.answer == "mended"
+    assert [run[1] for run in sandbox.runs] == ["f"] * 3
+    seen = repr([request.messages for request in engine.requests]) + repr(sandbox.runs)
+    assert "f(2)" in seen
+    assert "SECRET" not in seen
+
+
+# The finaliser
+
+
+async def test_the_finaliser_works_on_the_voted_answer_as_a_stage_of_its_own() -> None:
+    sandbox = FakeSandbox(result("4"), seconds=0.02)
+    engine = ScriptedEngine(echo, delay_s=lambda request: 0.02)
+    trace = await run(engine, (("Generate", "GenerateCoT", "GenerateCoT"),), finaliser=["Programmer"], sandbox=sandbox)
+    assert "by GenerateCoT" in user_text(engine.requests[-1])
+    assert trace.answer == "Answer: 4"
+    [span] = trace.finaliser.operators
+    assert trace.layers[-1].ended <= trace.finaliser.started <= span.started <= span.ended <= trace.finaliser.ended
+    path = critical_path(trace, "seconds")
+    assert path.stages[-1] >= 0.04
+    assert len(path.critical) == 1
+    assert sum(path.stages) == pytest.approx(trace.ended - trace.started, rel=0.05)
+    assert critical_path(trace, "tokens", 50.0).stages[-1] > 2 + 50 * 0.02
+
+
+async def test_finalisers_follow_one_another_and_have_requests_of_their_own() -> None:
+    engine = ScriptedEngine(echo)
+    trace = await run(
+        engine,
+        (("Programmer",), ("Programmer",)),
+        finaliser=["Programmer", "SelfRefine"],
+        sandbox=FakeSandbox(result("4")),
+    )
+    assert trace.answer == "by SelfRefine"
+    assert user_text(engine.requests[-1]).endswith("Solution: Answer: 4")
+    assert len({request.request_id for request in engine.requests}) == len(engine.requests) == 4
+    assert len({request.seed for request in engine.requests}) == 4
+
+
+async def test_where_a_finaliser_fails_the_answer_before_it_stays() -> None:
+    engine = ScriptedEngine(echo, fail=failing("SelfRefine"))
+    sandbox = FakeSandbox(result(status="memory"))
+    trace = await run(engine, (("Generate",),), finaliser=["SelfRefine", "Programmer"], sandbox=sandbox)
+    assert trace.answer == "by Generate"
+    assert [span.failure.kind for span in trace.finaliser.operators if span.failure] == ["EngineError", "NoProgram"]
+    assert (trace.failure, trace.score) == (None, 1.0)
+
+
+async def test_without_a_solution_there_is_nothing_to_finalise() -> None:
+    engine = ScriptedEngine(fail=failing("Generate"))
+    trace = await run(engine, (("Generate",),), finaliser=["SelfRefine"])
+    assert (trace.answer, trace.finaliser.operators) == (None, ())
+    assert len(engine.requests) == 1

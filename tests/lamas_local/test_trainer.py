@@ -79,6 +79,22 @@ async def test_the_next_step_takes_the_next_queries(tmp_path: Path) -> None:
     assert {trace.query_id for trace in traces} == {"arithmetic-train-2", "arithmetic-train-3"}
 
 
+async def test_a_split_that_starts_over_is_drawn_and_sampled_anew(tmp_path: Path) -> None:
+    engine = ScriptedEngine()
+    trainer = make_trainer(make_config(tmp_path, trainer={"queries_per_step": 3}), engine, OneProblemTask(size=2))
+    plans, _ = trainer.draw_batch()
+    assert [(plan.example.query.id, plan.epoch) for plan in plans[::2]] == [
+        ("train-0", 0),
+        ("train-1", 0),
+        ("train-0", 1),
+    ]
+    for _ in range(3):
+        await trainer.train_step()
+    assert len({request.request_id for request in engine.requests}) == len(engine.requests)
+    assert len({request.seed for request in engine.requests}) == len(engine.requests)
+    assert [plan.epoch for plan in trainer.draw_batch()[0][::2]] == [4, 5, 5]
+
+
 async def probability(config: Config, engine: ScriptedEngine, task: OneProblemTask, name: str) -> tuple[float, float]:
     """Of drawing the operator first, before and after training."""
     trainer = make_trainer(config, engine, task)

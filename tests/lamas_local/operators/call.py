@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lamas_local.prompt import Prompt
 from lamas_local.sandbox import SandboxResult
 from lamas_local.tasks import TaskPrompts
@@ -39,6 +41,9 @@ class Call:
         self.stops.append(stop)
         taken, self.answers = self.answers[:num_samples], self.answers[num_samples:]
         return taken
+
+    async def ask_together(self, prompts: Sequence[Prompt], stop: tuple[str, ...] = ()) -> list[str]:
+        return [text for prompt in prompts for text in await self.ask(prompt, stop=stop)]
 
     async def run_python(self, code: str, function: str | None = None) -> SandboxResult:
         return await self.sandbox.run(code, function)
