@@ -293,7 +293,7 @@ class Config(BaseSettings):
     execution: ExecutionConfig = ExecutionConfig()
     finaliser: tuple[str, ...] = ()
     """Operators that run one after another on the answer the vote leaves, such as `Programmer` (a program check) or
-    `Test` (test, then improve); timed as a stage of their own, never credited."""
+    `Test` (test, then improve); timed as a stage of their own, never credited. Fixed policies run without them."""
     sandbox: SandboxConfig = SandboxConfig()
     latency: LatencyConfig = LatencyConfig()
     objective: ObjectiveConfig = ObjectiveConfig()

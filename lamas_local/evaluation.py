@@ -56,7 +56,8 @@ def plan_evaluation(policies: Mapping[str, Policy], task: Task, num_queries: int
         names = list(itertools.islice(itertools.cycle(policies), turn, turn + len(policies)))
         for name in names:
             policy = policies[name]
-            plans.append(Plan(example, policy.architecture(example.query), policy.mode, name, policy.step))
+            architecture = policy.architecture(example.query)
+            plans.append(Plan(example, architecture, policy.mode, name, policy.step, is_finalised=policy.is_finalised))
     return plans
 
 

@@ -36,6 +36,11 @@ class Policy(Protocol):
         """Training steps behind it."""
         ...
 
+    @property
+    def is_finalised(self) -> bool:
+        """Whether the operators of `finaliser` follow its architectures."""
+        ...
+
     def architecture(self, query: Query) -> Architecture:
         """The architecture for a query; the same every time it is asked."""
         ...
@@ -50,6 +55,7 @@ class LearnedPolicy:
     seed: int
     mode: ExecutionMode
     step: int
+    is_finalised: bool = True
 
     def architecture(self, query: Query) -> Architecture:
         """One draw."""
@@ -60,11 +66,12 @@ class LearnedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class FixedPolicy:
-    """The same architecture for every query."""
+    """The same architecture for every query, and nothing besides: what the papers compare with has no finaliser."""
 
     layers: Architecture
     mode: ExecutionMode = "layered"
     step: int = 0
+    is_finalised: bool = False
 
     def architecture(self, query: Query) -> Architecture:
         """Always `layers`."""

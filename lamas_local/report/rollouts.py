@@ -88,7 +88,8 @@ def _request_rows(trace: RolloutTrace) -> Iterator[tuple[str, ...]]:
                 place = f"{stage}, {operator.name}"
                 if isinstance(span, ToolSpan):
                     seconds = format_unit(span.ended - span.started, "s")
-                    yield (f"{place}, {span.name}", *["–"] * 6, f"tool, {seconds}")
+                    waited = format_number(span.started - span.asked)
+                    yield (f"{place}, {span.name}", waited, *["–"] * 5, f"{span.status} after {seconds}")
                 elif span.timing is None:
                     yield (place, *["–"] * 6, span.failure.kind if span.failure else "–")
                 else:

@@ -216,7 +216,11 @@ def _draw_span(span: Span, operator: str, y: float, clock: Clock) -> Iterator[st
 def _pieces(span: Span) -> list[tuple[str, float, float, str]]:
     """The phases of a span: class name, start, end, hover title. Phases without duration are left out."""
     if isinstance(span, ToolSpan):
-        pieces = [("tool", span.started, span.ended, f"tool {span.name}")]
+        outcome = span.status + (f": {shorten(span.output, 160)}" if span.output else "")
+        pieces = [
+            ("queue", span.asked, span.started, "waiting for a place in the sandbox"),
+            ("tool", span.started, span.ended, f"tool {span.name}, {outcome}"),
+        ]
     elif span.timing is None:
         why = f"{span.failure.kind}: {shorten(span.failure.message, 200)}" if span.failure else "no completion"
         pieces = [("failed", span.started, span.ended, f"failed request, {why}")]

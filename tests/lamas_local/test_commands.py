@@ -23,11 +23,12 @@ from lamas_local.checkpoint import load_checkpoint
 from lamas_local.cli import main
 from lamas_local.commands import check_same_run
 from lamas_local.config import ConfigError
+from lamas_local.latency import requests
 from lamas_local.run_folder import RunFolder
 from lamas_local.trace import RolloutTrace, read_traces
 from serving.fake_engine import FakeEngine
 from serving.types import Completion, EngineDeadError, GenerationRequest
-from tests.lamas_local.builders import make_config, write_config
+from tests.lamas_local.builders import OneProblemTask, make_config, write_config
 
 RUN: dict[str, Any] = {"trainer": {"num_steps": 6, "checkpoint_every": 2}}
 LONG_RUN: dict[str, Any] = {"trainer": {"num_steps": 50, "checkpoint_every": 3}}
@@ -312,16 +313,47 @@ def test_an_evaluation_that_cannot_be_leaves_the_old_one(
     assert (whole / "traces.jsonl").read_bytes() == before
 
 
-def test_the_baseline_is_trained_without_latency_and_beside_the_run(tmp_path: Path) -> None:
-    policies = ["trained", "maas", "maas-parallel", "initial-sequential"]
+def test_baselines_are_trained_with_their_own_objectives_beside_the_run(tmp_path: Path) -> None:
+    policies = ["trained", "maas", "maas-parallel", "lamas", "initial-sequential"]
     run = trained(tmp_path / "run", evaluation={"policies": policies, "num_queries": 1})
     assert RunFolder(run).baseline("maas").load_config().objective.credit == "none"
-    assert load_checkpoint(run / "maas" / "checkpoints").step == 3
+    lamas = RunFolder(run).baseline("lamas").load_config()
+    assert (lamas.objective.credit, lamas.latency.signal) == ("critical_path", "tokens")
+    assert (
+        load_checkpoint(run / "maas" / "checkpoints").step == load_checkpoint(run / "lamas" / "checkpoints").step == 3
+    )
     modes = {trace.policy: trace.mode for trace in read_traces(run / "traces.jsonl")}
     assert modes == {
-        "train": "layered", "trained": "layered", "maas": "sequential", "maas-parallel": "layered",
+        "train": "layered", "trained": "layered", "maas": "sequential", "maas-parallel": "layered", "lamas": "layered",
         "initial-sequential": "sequential",
     }  # fmt: skip
+
+
+class TwoRows(OneProblemTask):
+    """A finite split, by import path."""
+
+    def __init__(self) -> None:
+        super().__init__(size=2)
+
+
+def test_a_training_split_that_starts_over_is_resumed_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lamas_local.session.FakeEngine", InterruptingEngine)
+    changes = {**RUN, "task": {"kind": "python", "target": f"{__name__}:TwoRows"}}
+    whole = trained(tmp_path / "whole", **changes)
+    monkeypatch.setattr(InterruptingEngine, "at", "train-3/")
+    arguments = write_config(tmp_path / "run", **changes)
+    assert main(arguments) == 130
+    assert main([*arguments, "--resume"]) == 0
+    assert_same_run(tmp_path / "run", whole)
+    seeds = [
+        span.seed
+        for trace in read_traces(whole / "traces.jsonl")
+        if trace.policy == "train"
+        for span in requests(trace)
+    ]
+    assert len(set(seeds)) == len(seeds)
 
 
 # Which settings may change

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from lamas_local.evaluation import evaluate, plan_evaluation, standard_error, summarise, summarise_policy
 from lamas_local.latency import requests
-from lamas_local.policy import FixedPolicy
+from lamas_local.policy import FixedPolicy, LearnedPolicy
 from lamas_local.trace import Failure, RolloutTrace
 from serving.types import EngineError
 from tests.lamas_local.builders import (
@@ -19,6 +20,7 @@ from tests.lamas_local.builders import (
     executor,
     layer,
     make_config,
+    make_trainer,
     operator,
     request,
     trace,
@@ -41,6 +43,13 @@ def test_policies_take_turns_in_going_first() -> None:
     ]  # fmt: skip
     assert [plan.example.query.id for plan in plans] == [f"test-{i // 3}" for i in range(12)]
     assert {plan.policy: plan.mode for plan in plans} == {"one": "layered", "two": "layered", "three": "sequential"}
+
+
+def test_fixed_policies_run_what_they_name_and_learned_ones_are_finalised(tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(tmp_path))
+    learned = LearnedPolicy(trainer.controller, trainer.embedder, 0, "layered", 1)
+    plans = plan_evaluation({"one": POLICIES["one"], "trained": learned}, OneProblemTask(), 1)
+    assert {plan.policy: plan.is_finalised for plan in plans} == {"one": False, "trained": True}
 
 
 @dataclass

@@ -464,6 +464,13 @@ async def test_where_a_finaliser_fails_the_answer_before_it_stays() -> None:
     assert (trace.failure, trace.score) == (None, 1.0)
 
 
+async def test_a_plan_may_do_without_the_finaliser() -> None:
+    task, engine = OneProblemTask(), ScriptedEngine(echo)
+    plan = Plan(task.example("test", 0), (("Generate",),), "layered", is_finalised=False)
+    trace = await executor(engine, task, finaliser=["SelfRefine"]).run(plan)
+    assert (trace.answer, trace.finaliser.operators) == ("by Generate", ())
+
+
 async def test_without_a_solution_there_is_nothing_to_finalise() -> None:
     engine = ScriptedEngine(fail=failing("Generate"))
     trace = await run(engine, (("Generate",),), finaliser=["SelfRefine"])

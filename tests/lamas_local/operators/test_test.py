@@ -71,7 +71,8 @@ async def test_a_timeout_is_told_too() -> None:
 )
 async def test_without_examples_there_is_nothing_to_do(view: Call) -> None:
     assert await run(view) == Update(added=("mine",), num_replaced=1)
-    assert view.asked == view.sandbox.runs == []
+    assert view.asked == []
+    assert view.sandbox.runs == []
 
 
 def test_the_assertions_say_what_was_called_returned_and_expected() -> None:

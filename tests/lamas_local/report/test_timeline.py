@@ -25,6 +25,9 @@ def test_every_request_and_tool_has_its_bars() -> None:
     assert count(trace, "rect", "prefill") == num_requests + 1
     assert count(trace, "rect", "tool") == 1 + 1
     assert count(trace, "rect", "failed") == 0
+    drawing = timeline_svg(trace)
+    assert "waiting for a place in the sandbox" in drawing
+    assert "tool run, error: " in drawing
 
 
 def test_an_empty_layer_is_named_and_paths_that_agree_are_drawn_once() -> None:

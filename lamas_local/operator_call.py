@@ -1,0 +1,167 @@
+"""One run of one operator: what it sees, and what it does with the engine and the sandbox, kept as spans."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lamas_local.config import ConfigError
+from lamas_local.operators.base import OperatorError
+from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
+from lamas_local.sandbox import Sandbox, SandboxResult
+from lamas_local.seeds import derive_seed, occasion
+from lamas_local.tasks.base import TaskPrompts
+from lamas_local.trace import Failure, RequestSpan, Step, ToolSpan
+from serving.types import EngineDeadError, EngineError, GenerationRequest, Message
+
+if TYPE_CHECKING:
+    from lamas_local.executor import Executor, Plan
+
+
+@dataclass(slots=True)
+class RunningCall:
+    """An `OperatorCall` on the real engine and sandbox; `steps` holds the spans of what was done."""
+
+    executor: Executor
+    plan: Plan
+    layer: int
+    label: str
+    """The operator's name; a further copy of it in a layer has its number besides."""
+    solutions: tuple[str, ...]
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def problem(self) -> str:
+        """The query's text."""
+        return self.plan.example.query.problem
+
+    @property
+    def entry_point(self) -> str | None:
+        """The function to be written, where the answer is code."""
+        return self.plan.example.query.entry_point
+
+    @property
+    def prompts(self) -> TaskPrompts:
+        """The task's own pieces of prompt."""
+        return self.executor.task.prompts
+
+    def extract_answer(self, solution: str) -> str | None:
+        """The task's reading of a solution."""
+        return self.executor.task.extract_answer(solution)
+
+    async def run_python(self, code: str, function: str | None = None) -> SandboxResult:
+        """Run a program in the sandbox: one step, one span."""
+        return await self._tool("run", self._sandbox.run(code, function))
+
+    async def check_python(self, code: str, entry_point: str, tests: str) -> SandboxResult:
+        """Run our tests against a program in the sandbox: one step, one span."""
+        return await self._tool("check", self._sandbox.check(code, entry_point, tests))
+
+    @property
+    def _sandbox(self) -> Sandbox:
+        if self.executor.sandbox is None:
+            raise ConfigError(f"operators: {self.label} runs Python, so its class must have `needs_sandbox = True`")
+        return self.executor.sandbox
+
+    async def _tool(self, name: str, running: Awaitable[SandboxResult]) -> SandboxResult:
+        result = await running
+        span = ToolSpan(
+            name=name,
+            asked=result.asked,
+            started=result.started,
+            ended=result.ended,
+            status=result.status,
+            isolation=self._sandbox.isolation,
+            output=_last_lines(result.traceback or result.output),
+        )
+        self.steps.append((span,))
+        return result
+
+    async def ask(
+        self, prompt: Prompt, num_samples: int = 1, choices: tuple[str, ...] | None = None, stop: tuple[str, ...] = ()
+    ) -> list[str]:
+        """Samples of one prompt: one step, a span each."""
+        return await self._complete_all([self._fit(prompt)] * num_samples, choices, stop)
+
+    async def ask_together(self, prompts: Sequence[Prompt], stop: tuple[str, ...] = ()) -> list[str]:
+        """Several prompts once each: one step, a span each."""
+        return await self._complete_all([self._fit(prompt) for prompt in prompts], None, stop)
+
+    def _fit(self, prompt: Prompt) -> FittedPrompt:
+        engine = self.executor.engine
+        return fit_prompt(prompt, engine, engine.max_model_len - self.executor.sampling.max_tokens)
+
+    async def _complete_all(
+        self, prompts: Sequence[FittedPrompt], choices: tuple[str, ...] | None, stop: tuple[str, ...]
+    ) -> list[str]:
+        """One step: its requests run at the same time."""
+        step = len(self.steps)
+        self.steps.append(())  # taken now, so that requests keep ids of their own whatever else is asked meanwhile
+        spans = await asyncio.gather(
+            *(
+                self._complete(self._request(fitted.messages, step, sample, choices, stop), fitted.num_cut_tokens)
+                for sample, fitted in enumerate(prompts)
+            )
+        )
+        self.steps[step] = tuple(spans)
+        texts = [span.text for span in spans if span.text is not None]
+        if not texts:
+            raise OperatorError(spans[0].failure or Failure("NoSample", "the engine returned nothing"))
+        return texts
+
+    def _request(
+        self,
+        messages: tuple[Message, ...],
+        step: int,
+        sample: int,
+        choices: tuple[str, ...] | None,
+        stop: tuple[str, ...],
+    ) -> GenerationRequest:
+        sampling = self.executor.sampling
+        plan = self.plan
+        # The policy and the step keep request ids apart where they run the same query; they are no part of a seed.
+        run = f"{plan.policy}-{plan.step}"
+        place = (occasion(plan.example.query.id, plan.epoch), plan.rollout, self.layer, self.label, step, sample)
+        return GenerationRequest(
+            request_id="/".join(str(part) for part in (run, *place)),
+            messages=messages,
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=derive_seed(self.executor.seed, *place),
+            choices=choices,
+            stop=stop,
+        )
+
+    async def _complete(self, request: GenerationRequest, num_cut_tokens: int) -> RequestSpan:
+        assert request.seed is not None
+        seed = request.seed
+        started = time.monotonic()
+        try:
+            completion = await self.executor.engine.generate(request)
+        except EngineDeadError:
+            raise
+        except EngineError as error:
+            failure = Failure(type(error).__name__, str(error))
+            return RequestSpan(request.request_id, seed, started, time.monotonic(), num_cut_tokens, failure=failure)
+        return RequestSpan(
+            request_id=request.request_id,
+            seed=seed,
+            started=started,
+            ended=time.monotonic(),
+            num_cut_tokens=num_cut_tokens,
+            timing=completion.timing,
+            num_prompt_tokens=completion.num_prompt_tokens,
+            num_cached_tokens=completion.num_cached_tokens,
+            num_output_tokens=completion.num_output_tokens,
+            finish_reason=completion.finish_reason,
+            text=completion.text,
+        )
+
+
+def _last_lines(text: str) -> str:
+    """What of a run's output is kept on the trace: at most 10 lines and 2,000 characters."""
+    return "\n".join(text.rstrip().splitlines()[-10:])[-2000:]
