@@ -125,7 +125,7 @@ class Executor:
                 break
             span, update = await self._run_operator(plan, len(plan.architecture), name, (answer,))
             spans.append(span)
-            answer = merge((answer,), [update])[-1]
+            answer = next(reversed(merge((answer,), [update])), answer)
         return answer, LayerSpan(started, time.monotonic(), tuple(spans))
 
     async def _run_operator(
@@ -133,7 +133,16 @@ class Executor:
     ) -> tuple[OperatorSpan, Update]:
         operator = self.operators[name]
         label = f"{name}#{copy + 1}" if copy else name
-        call = RunningCall(self, plan, layer, label, () if operator.reads == "problem" else solutions)
+        call = RunningCall(
+            executor=self,
+            query=plan.example.query,
+            run=f"{plan.policy}-{plan.step}",
+            rollout=plan.rollout,
+            epoch=plan.epoch,
+            layer=layer,
+            label=label,
+            solutions=() if operator.reads == "problem" else solutions,
+        )
         started = time.monotonic()
         failure, update = None, Update(added=())
         try:

@@ -13,12 +13,12 @@ from lamas_local.operators.base import OperatorError
 from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
 from lamas_local.sandbox import Sandbox, SandboxResult
 from lamas_local.seeds import derive_seed, occasion
-from lamas_local.tasks.base import TaskPrompts
+from lamas_local.tasks.base import Query, TaskPrompts
 from lamas_local.trace import Failure, RequestSpan, Step, ToolSpan
 from serving.types import EngineDeadError, EngineError, GenerationRequest, Message
 
 if TYPE_CHECKING:
-    from lamas_local.executor import Executor, Plan
+    from lamas_local.executor import Executor
 
 
 @dataclass(slots=True)
@@ -26,7 +26,12 @@ class RunningCall:
     """An `OperatorCall` on the real engine and sandbox; `steps` holds the spans of what was done."""
 
     executor: Executor
-    plan: Plan
+    query: Query
+    """Not the example: gold answers and hidden tests stay out of an operator's reach."""
+    run: str
+    """The policy and the step: keeps request ids apart where they run the same query; no part of a seed."""
+    rollout: int
+    epoch: int
     layer: int
     label: str
     """The operator's name; a further copy of it in a layer has its number besides."""
@@ -36,12 +41,12 @@ class RunningCall:
     @property
     def problem(self) -> str:
         """The query's text."""
-        return self.plan.example.query.problem
+        return self.query.problem
 
     @property
     def entry_point(self) -> str | None:
         """The function to be written, where the answer is code."""
-        return self.plan.example.query.entry_point
+        return self.query.entry_point
 
     @property
     def prompts(self) -> TaskPrompts:
@@ -121,12 +126,9 @@ class RunningCall:
         stop: tuple[str, ...],
     ) -> GenerationRequest:
         sampling = self.executor.sampling
-        plan = self.plan
-        # The policy and the step keep request ids apart where they run the same query; they are no part of a seed.
-        run = f"{plan.policy}-{plan.step}"
-        place = (occasion(plan.example.query.id, plan.epoch), plan.rollout, self.layer, self.label, step, sample)
+        place = (occasion(self.query.id, self.epoch), self.rollout, self.layer, self.label, step, sample)
         return GenerationRequest(
-            request_id="/".join(str(part) for part in (run, *place)),
+            request_id="/".join(str(part) for part in (self.run, *place)),
             messages=messages,
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,

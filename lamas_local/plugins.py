@@ -74,7 +74,7 @@ def _import(target: str, key: str) -> Any:
         raise ConfigError(f"{key}: {target!r} cannot be imported: {' '.join(str(error).split())}") from error
     for name in path.split("."):
         if not hasattr(value, name):
-            raise ConfigError(f"{key}: {target!r}: {module_name} has no {path!r}{nearest(path, vars(value))}")
+            raise ConfigError(f"{key}: {target!r}: {module_name} has no {path!r}{nearest(path, dir(value))}")
         value = getattr(value, name)
     return value
 

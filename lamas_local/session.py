@@ -51,7 +51,7 @@ class Session:
         torch.set_num_threads(1)  # the controller is tiny; the cores belong to the engine
         async with AsyncExitStack() as opened:
             opened.push_async_callback(task.close)
-            check_num_queries(config, task)
+            check_splits(config, task)
             embedder = open_embedder(config)
             new_controller(config, roster.drawn, embedder)
             engine = await start_engine(config)
@@ -103,8 +103,10 @@ def open_sandbox(config: Config, roster: Roster) -> Sandbox | None:
     return sandbox
 
 
-def check_num_queries(config: Config, task: Task) -> None:
-    """Raises ConfigError where the test split is smaller than what is to be evaluated."""
+def check_splits(config: Config, task: Task) -> None:
+    """Raises ConfigError where there is nothing to train on, or less to evaluate on than is to be evaluated."""
+    if task.num_examples("train") == 0:
+        raise ConfigError(f"task: the training split of task.kind {config.task.kind!r} has no examples")
     size, num_queries = task.num_examples("test"), config.evaluation.num_queries
     if size is not None and num_queries > size:
         raise ConfigError(

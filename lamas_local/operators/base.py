@@ -27,8 +27,10 @@ class Update:
 
 def merge(solutions: tuple[str, ...], updates: Sequence[Update]) -> tuple[str, ...]:
     """The solutions after operators that all read `solutions`: what nobody replaced, then what they added, in order."""
-    num_kept = len(solutions) - max((update.num_replaced for update in updates), default=0)
-    return solutions[:num_kept] + tuple(text for update in updates for text in update.added)
+    num_replaced = max((update.num_replaced for update in updates), default=0)
+    return solutions[: max(len(solutions) - num_replaced, 0)] + tuple(
+        text for update in updates for text in update.added
+    )
 
 
 class OperatorError(Exception):

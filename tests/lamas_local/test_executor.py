@@ -14,6 +14,8 @@ from lamas_local.config import ConfigError, LatencyConfig, ObjectiveConfig
 from lamas_local.critical_path import critical_path
 from lamas_local.executor import Plan
 from lamas_local.latency import cost_usd, measure, requests
+from lamas_local.operators import OperatorCall, Update
+from lamas_local.operators.generate import Generate
 from lamas_local.tasks import Example, Query
 from lamas_local.trace import Architecture, ExecutionMode, Failure, RequestSpan, RolloutTrace, ToolSpan, to_json
 from serving.fake_engine import FakeEngine
@@ -421,6 +423,24 @@ async def test_the_test_operator_sees_neither_gold_nor_more_than_the_query() -> 
     seen = repr([request.messages for request in engine.requests]) + repr(sandbox.runs)
     assert "f(2)" in seen
     assert "SECRET" not in seen
+
+
+async def test_nothing_an_operator_can_reach_holds_the_gold_answer() -> None:
+    seen: list[str] = []
+
+    class Spy(Generate):
+        name = "Spy"
+
+        async def run(self, call: OperatorCall) -> Update:
+            values = [getattr(call, name) for name in dir(call) if name not in ("executor", "_sandbox")]
+            seen.append(repr(values))
+            return await super().run(call)
+
+    runner = executor(ScriptedEngine(), OneProblemTask())
+    runner.operators["Spy"] = Spy()
+    await runner.run(Plan(Example(Query("q", "2 + 2?"), gold="SECRET"), (("Spy",),), "layered"))
+    assert "2 + 2?" in seen[0]
+    assert "SECRET" not in seen[0]
 
 
 # The finaliser

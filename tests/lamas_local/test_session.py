@@ -75,6 +75,12 @@ async def test_more_test_queries_than_there_are_is_an_error_before_an_engine_sta
     assert task.is_closed
 
 
+async def test_an_empty_training_split_is_an_error(task: OneProblemTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task, "size", 0)
+    with pytest.raises(ConfigError, match=r"the training split of task\.kind 'arithmetic' has no examples"):
+        await Session.open(make_config())
+
+
 async def test_as_many_as_there_are_may_be_asked(task: OneProblemTask) -> None:
     session = await Session.open(make_config(evaluation={"num_queries": 5}))
     await session.close()

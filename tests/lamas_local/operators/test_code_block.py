@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lamas_local.operators.code_block import code_block
 
@@ -23,6 +25,12 @@ CODE = "def solve():\n    return '{0}'"
 )
 def test_the_program_is_found(text: str) -> None:
     assert code_block(text, "solve") == CODE
+
+
+@given(st.text(), st.text(), st.sampled_from(["", "python", "py"]))
+def test_what_a_fence_holds_is_taken_to_the_letter(before: str, code: str, language: str) -> None:
+    before, code = before.replace("`", "'"), code.replace("`", "'")
+    assert code_block(f"{before}\n```{language}\n{code}\n```\nDone.", "solve") == code.strip("\n")
 
 
 def test_imports_belong_to_it() -> None:

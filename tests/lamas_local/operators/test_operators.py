@@ -5,6 +5,8 @@ from __future__ import annotations
 import string
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lamas_local.config import ConfigError
 from lamas_local.operators import EARLY_STOP, OPERATORS, Operator, Update, load_operators, merge
@@ -86,6 +88,20 @@ async def test_letters_are_always_among_the_candidates(num_candidates: int) -> N
         choices = call.asked[0][2]
         assert choices is not None
         assert len(choices) == min(num_candidates, 26)
+
+
+@given(st.lists(st.text(), max_size=6), st.lists(st.tuples(st.lists(st.text(), max_size=3), st.integers(0, 8))))
+def test_merging_loses_nothing_that_was_added_and_nothing_that_nobody_replaced(
+    before: list[str], drawn: list[tuple[list[str], int]]
+) -> None:
+    updates = [Update(tuple(added), min(num_replaced, len(before))) for added, num_replaced in drawn]
+    after = merge(tuple(before), updates)
+    added = [text for update in updates for text in update.added]
+    assert list(after[len(after) - len(added) :]) == added
+    kept = list(after[: len(after) - len(added)])
+    assert kept == before[: len(kept)]
+    assert all(len(before) - update.num_replaced >= len(kept) for update in updates)
+    assert len(kept) == len(before) or any(len(before) - update.num_replaced == len(kept) for update in updates)
 
 
 async def test_a_vote_leaves_what_its_siblings_added() -> None:
