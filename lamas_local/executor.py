@@ -12,7 +12,7 @@ from lamas_local.config import SamplingConfig
 from lamas_local.finaliser import vote
 from lamas_local.operator_call import RunningCall
 from lamas_local.operators.base import EARLY_STOP, Operator, OperatorError, Update, merge, needs_solution
-from lamas_local.sandbox import Sandbox
+from lamas_local.sandbox import Sandbox, SandboxError
 from lamas_local.tasks.base import Example, Task
 from lamas_local.trace import Architecture, ExecutionMode, Failure, LayerSpan, OperatorSpan, RolloutTrace
 from serving.types import Engine
@@ -79,6 +79,12 @@ class Executor:
             layers.append(layer)
         answer, finaliser = await self._finalise(plan, solutions)
         ended = time.monotonic()
+        score, failure = None, None if answer is not None else _commonest_failure(layers)
+        if answer is not None:
+            try:
+                score = await self.task.score(plan.example, answer)
+            except SandboxError as error:  # nothing is known of the answer: neither right nor wrong
+                answer, failure = None, Failure(type(error).__name__, str(error))
         return RolloutTrace(
             query_id=plan.example.query.id,
             rollout=plan.rollout,
@@ -91,8 +97,8 @@ class Executor:
             layers=tuple(layers),
             finaliser=finaliser,
             answer=answer,
-            score=await self.task.score(plan.example, answer) if answer is not None else None,
-            failure=None if answer is not None else _commonest_failure(layers),
+            score=score,
+            failure=failure,
         )
 
     async def _run_layer(

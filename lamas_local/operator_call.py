@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lamas_local.config import ConfigError
 from lamas_local.operators.base import OperatorError
 from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
-from lamas_local.sandbox import Sandbox, SandboxResult
+from lamas_local.sandbox import Sandbox, SandboxError, SandboxResult
 from lamas_local.seeds import derive_seed, occasion
 from lamas_local.tasks.base import Query, TaskPrompts
 from lamas_local.trace import Failure, RequestSpan, Step, ToolSpan
@@ -72,7 +72,10 @@ class RunningCall:
         return self.executor.sandbox
 
     async def _tool(self, name: str, running: Awaitable[SandboxResult]) -> SandboxResult:
-        result = await running
+        try:
+            result = await running
+        except SandboxError as error:
+            raise OperatorError(Failure(type(error).__name__, str(error))) from error
         span = ToolSpan(
             name=name,
             asked=result.asked,

@@ -10,6 +10,10 @@ from lamas_local.config import SandboxConfig
 Status = Literal["ok", "error", "timeout", "memory", "output-limit", "killed"]
 
 
+class SandboxError(RuntimeError):
+    """The sandbox itself failed, so that nothing can be said about the program."""
+
+
 @dataclass(frozen=True, slots=True)
 class SandboxResult:
     """What became of one run."""

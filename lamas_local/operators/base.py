@@ -87,11 +87,19 @@ class OperatorCall(Protocol):
         ...
 
     async def run_python(self, code: str, function: str | None = None) -> SandboxResult:
-        """Run a program in the sandbox; with `function`, then call that function without arguments for its value."""
+        """Run a program in the sandbox; with `function`, then call that function without arguments for its value.
+
+        Raises:
+            OperatorError: the sandbox itself failed; a program that fails is a result.
+        """
         ...
 
     async def check_python(self, code: str, entry_point: str, tests: str) -> SandboxResult:
-        """Run `tests`, source of our own that calls `entry_point`, against `code` in the sandbox."""
+        """Run `tests`, source of our own that calls `entry_point`, against `code` in the sandbox.
+
+        Raises:
+            OperatorError: as `run_python`.
+        """
         ...
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from lamas_local.operators.base import OperatorCall, Reads, Update
 from lamas_local.prompt import Prompt
+from lamas_local.tasks.answer_code import answer_code
 from lamas_local.tasks.docstring_examples import docstring_examples
 
-NO_CODE = "there is no code in it"
+NO_CODE = "there is no Python in it that defines the function"
 
 
 class Test:
@@ -41,7 +42,7 @@ class Test:
 
     async def _check(self, call: OperatorCall, entry_point: str, solution: str, tests: str) -> str:
         """Why a solution fails; empty where it passes."""
-        code = call.extract_answer(solution)
+        code = answer_code(solution, call.problem, entry_point)
         if code is None:
             return NO_CODE
         result = await call.check_python(code, entry_point, tests)

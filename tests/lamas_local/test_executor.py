@@ -16,6 +16,7 @@ from lamas_local.executor import Plan
 from lamas_local.latency import cost_usd, measure, requests
 from lamas_local.operators import OperatorCall, Update
 from lamas_local.operators.generate import Generate
+from lamas_local.sandbox import SandboxError, SandboxResult
 from lamas_local.tasks import Example, Query
 from lamas_local.trace import Architecture, ExecutionMode, Failure, RequestSpan, RolloutTrace, ToolSpan, to_json
 from serving.fake_engine import FakeEngine
@@ -413,12 +414,15 @@ async def test_an_operator_that_runs_code_without_saying_so_is_told() -> None:
 
 async def test_the_test_operator_sees_neither_gold_nor_more_than_the_query() -> None:
     problem = "def f(x):\n    '''Twice x.\n    >>> f(2)\n    4\n    '''"
-    engine, sandbox = ScriptedEngine(lambda request: "mended"), FakeSandbox(result(status="error"), result())
+    engine, sandbox = (
+        ScriptedEngine(lambda request: "def f(x): return x"),
+        FakeSandbox(result(status="error"), result()),
+    )
     task = OneProblemTask(problem, entry_point="f")
     example = Example(Query("q", problem, "f"), gold="assert f(7) == SECRET")
     plan = Plan(example, (("Generate",), ("Test",)), "layered")
     trace = await executor(engine, task, finaliser=["Test"], sandbox=sandbox).run(plan)
-    assert trace.answer == "mended"
+    assert trace.answer == "def f(x): return x"
     assert [run[1] for run in sandbox.runs] == ["f"] * 3
     seen = repr([request.messages for request in engine.requests]) + repr(sandbox.runs)
     assert "f(2)" in seen
@@ -441,6 +445,27 @@ async def test_nothing_an_operator_can_reach_holds_the_gold_answer() -> None:
     await runner.run(Plan(Example(Query("q", "2 + 2?"), gold="SECRET"), (("Spy",),), "layered"))
     assert "2 + 2?" in seen[0]
     assert "SECRET" not in seen[0]
+
+
+class BrokenSandbox(FakeSandbox):
+    async def run(self, code: str, function: str | None = None) -> SandboxResult:
+        raise SandboxError("no place for a folder")
+
+
+async def test_a_sandbox_that_fails_is_the_operators_failure() -> None:
+    trace = await run(ScriptedEngine(), (("Generate", "Programmer"),), sandbox=BrokenSandbox())
+    good, bad = trace.layers[0].operators
+    assert (good.failure, bad.failure) == (None, Failure("SandboxError", "no place for a folder"))
+    assert trace.score == 1.0
+
+
+async def test_a_scorer_that_cannot_tell_fails_the_rollout() -> None:
+    def score(solution: str) -> float:
+        raise SandboxError("no place for a folder")
+
+    trace = await run(ScriptedEngine(), (("Generate",),), task=OneProblemTask(score=score))
+    assert trace.failure == Failure("SandboxError", "no place for a folder")
+    assert (trace.answer, trace.score) == (None, None)
 
 
 # The finaliser
