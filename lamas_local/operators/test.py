@@ -10,6 +10,10 @@ from lamas_local.tasks.answer_code import answer_code
 from lamas_local.tasks.docstring_examples import docstring_examples
 
 NO_CODE = "there is no Python in it that defines the function"
+EXPECT = """
+def _expect(call, returned, text, expected):
+    assert returned == expected, f"{call} returned {returned!r}, not {text}"
+"""
 
 
 class Test:
@@ -58,8 +62,5 @@ class Test:
 
 def write_tests(examples: Iterable[tuple[str, str]]) -> str:
     """An assertion for each (call, expected) pair; its message says what was called, returned and expected."""
-    return "\n".join(
-        f"_returned = {call}\n"
-        f"assert _returned == ({expected}), {call!r} + ' returned ' + repr(_returned) + ', not ' + {expected!r}"
-        for call, expected in examples
-    )
+    lines = [f"_expect({call!r}, {call}, {expected!r}, {expected})" for call, expected in examples]
+    return "\n".join([EXPECT, *lines])

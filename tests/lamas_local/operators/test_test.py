@@ -82,6 +82,6 @@ async def test_without_examples_there_is_nothing_to_do(view: Call) -> None:
 
 def test_the_assertions_say_what_was_called_returned_and_expected() -> None:
     tests = write_tests([("double(2)", "4"), ("double('{0}')", "'{0}{0}'")])
-    exec(tests, {"double": lambda x: x * 2})
+    exec(tests, {"double": lambda x: x * 2, "_expect": None})
     with pytest.raises(AssertionError, match=r"^double\(2\) returned 3, not 4$"):
         exec(tests, {"double": lambda x: 3})
