@@ -7,7 +7,7 @@ import importlib.metadata
 import re
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from lamas_local.config import ConfigError, nearest
 
@@ -19,7 +19,6 @@ TASKS = "lamas_local.tasks"
 OPERATORS = "lamas_local.operators"
 TASK_ATTRIBUTES = ("prompts", "num_examples", "example", "extract_answer", "score", "close")
 OPERATOR_ATTRIBUTES = ("name", "description", "reads", "run")
-READS = ("problem", "solution", "solutions", "solution_if_any")
 
 
 def load_plugin_task(target: str, args: Mapping[str, Any]) -> Task:
@@ -39,12 +38,14 @@ def load_plugin_operator(target: str, key: str) -> Operator:
     Raises:
         ConfigError: the target cannot be imported or makes no Operator.
     """
+    from lamas_local.operators.base import Reads  # here, because the operators are loaded through this module
+
     made = _make(target, OPERATORS, key, {})
     _check_attributes(made, OPERATOR_ATTRIBUTES, "Operator", f"{key}: {target!r}")
     if not re.fullmatch(r"\w+", str(made.name)):
         raise ConfigError(f"{key}: {target!r} has the name {made.name!r}; letters, digits and _ are allowed")
-    if made.reads not in READS:
-        raise ConfigError(f"{key}: {target!r} reads {made.reads!r}; allowed: {', '.join(READS)}")
+    if made.reads not in get_args(Reads):
+        raise ConfigError(f"{key}: {target!r} reads {made.reads!r}; allowed: {', '.join(get_args(Reads))}")
     return cast("Operator", made)
 
 
