@@ -214,8 +214,9 @@ class LatencyConfig(Section):
 class ObjectiveConfig(Section):
     """Utility of a drawn operator: score - cost_weight * cost - latency_weight * L where the credit rule says so."""
 
-    credit: Literal["none", "uniform", "critical_path", "slack"] = "critical_path"
-    """Who pays: nobody (MaAS), every operator, those on the critical path (LAMaS), or those with what they cause."""
+    credit: Literal["none", "uniform", "critical_path", "slack", "to_go"] = "critical_path"
+    """Who pays: nobody (MaAS), every operator, those on the critical path (LAMaS), those on it only what they add to
+    their layer, or (`to_go`) everyone what it adds to its layer and all that comes after."""
     latency_weight: NonNegativeFloat = 0.005
     """Score lost per second of path length."""
     cost_weight: NonNegativeFloat = 3.0

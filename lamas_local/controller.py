@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class Controller(nn.Module):
         super().__init__()
         self.config = config
         self.names = tuple(operator.name for operator in operators)
-        self.register_buffer("operator_embeddings", operator_embeddings, persistent=False)
+        self.register_buffer("operator_embeddings", centred(operator_embeddings), persistent=False)
         size = operator_embeddings.shape[1]
         generator = torch.Generator().manual_seed(seed)
         self.query_maps = nn.ModuleList(nn.Linear(size, config.hidden_size) for _ in range(config.num_layers))
@@ -48,7 +49,7 @@ class Controller(nn.Module):
             bound = linear.in_features**-0.5
             for parameter in linear.parameters():
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
-        self.scales = nn.Parameter(torch.full((config.num_layers,), config.initial_scale))
+        self.log_scales = nn.Parameter(torch.full((config.num_layers,), math.log(config.initial_scale)))
         self.allowed = tuple(
             torch.tensor([is_allowed(operator, layer) for operator in operators]) for layer in range(config.num_layers)
         )
@@ -71,7 +72,7 @@ class Controller(nn.Module):
             context = self.operator_embeddings[list(previous)].mean(dim=0)
             keys = torch.cat([keys, context.expand_as(keys)], dim=1)
         cosine = torch.cosine_similarity(self.query_maps[layer](query), self.operator_maps[layer](keys), dim=-1)
-        logits = self.scales[layer] * cosine
+        logits = self.log_scales[layer].exp() * cosine
         return torch.log_softmax(logits.masked_fill(~self.allowed[layer], -torch.inf), dim=-1)
 
     def draw(self, query: torch.Tensor, generator: torch.Generator) -> Draw:
@@ -96,6 +97,15 @@ class Controller(nn.Module):
             draw_log_probs(log_p, [self.names.index(name) for name in layer], kind)
             for layer, log_p in zip(draw.architecture, draw.log_probabilities, strict=True)
         ]
+
+
+def centred(embeddings: torch.Tensor) -> torch.Tensor:
+    """Embeddings less their mean, at unit length; same shape (num_operators, embedding_size).
+
+    One-sentence descriptions share most of their direction. With it, a few steps of training turn every key the same
+    way, all cosines become equal, and the layer stops learning.
+    """
+    return nn.functional.normalize(embeddings - embeddings.mean(dim=0), dim=1)
 
 
 def is_allowed(operator: Operator, layer: int) -> bool:

@@ -19,10 +19,11 @@ CREDIT_RULES: dict[str, Penalty] = {
     "none": lambda path, length, layer, position: 0.0,
     "uniform": lambda path, length, layer, position: length,
     "critical_path": lambda path, length, layer, position: length if position in path.critical[layer] else 0.0,
-    "slack": lambda path, length, layer, position: (
-        path.slack[layer][position] if position in path.critical[layer] else 0.0
-    ),
+    "slack": lambda path, length, layer, position: path.slack_of(layer, position),
+    "to_go": lambda path, length, layer, position: path.slack_of(layer, position) + sum(path.stages[layer + 1 :]),
 }
+"""`to_go` is ours: a draw pays only for what it could still change, its own slack and every later stage. The other rules
+charge the operators of later layers, so that EarlyStop, which is what saves those layers, gains nothing by it."""
 
 
 def utilities(
@@ -35,8 +36,8 @@ def utilities(
 ) -> list[list[float]]:
     """`U_lo = score - cost_weight * cost - latency_weight * L * [o is critical in layer l]` (LAMaS sec. 3).
 
-    One number per drawn operator, in drawn order. An EarlyStop runs nothing, so it is never critical; under
-    `uniform` it pays like every drawn operator.
+    One number per drawn operator, in drawn order. An EarlyStop runs nothing, so it is never critical and has no slack;
+    under `uniform` it pays like every drawn operator.
     """
     length_s, path, unit_s = signal_path(latency, signal)
     rule = CREDIT_RULES[objective.credit]

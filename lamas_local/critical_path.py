@@ -23,7 +23,12 @@ class CriticalPath:
     operators: tuple[tuple[float, ...], ...]
     """Per layer, each operator's own length."""
     slack: tuple[tuple[float, ...], ...]
-    """Per layer and operator, what leaving that operator out would save."""
+    """Per layer and operator, what leaving that operator out would save; 0 off the path."""
+
+    def slack_of(self, layer: int, position: int) -> float:
+        """Slack of the draw at a position of a layer; an EarlyStop stands last, runs nothing and has none."""
+        slack = self.slack[layer]
+        return slack[position] if position < len(slack) else 0.0
 
 
 def critical_path(trace: RolloutTrace, measure: Measure, tokens_per_second: float = 50.0) -> CriticalPath:

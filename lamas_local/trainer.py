@@ -137,7 +137,7 @@ class Trainer:
             "ema_mean": self.ema.mean,
             "ema_std": self.ema.std,
             "entropy": fmean(entropy(p) for draw in draws for p in draw.log_probabilities),
-            "scales": self.controller.scales.detach().tolist(),
+            "scales": self.controller.log_scales.detach().exp().tolist(),
         }
 
     def state(self) -> TrainingState:
@@ -164,8 +164,8 @@ class Trainer:
 
 def make_adam(controller: Controller, config: TrainerConfig) -> torch.optim.Adam:
     """Adam with a learning rate of its own for the logit scales."""
-    maps = [parameter for name, parameter in controller.named_parameters() if name != "scales"]
-    scales: dict[str, Any] = {"params": [controller.scales], "lr": config.scale_learning_rate or config.learning_rate}
+    maps = [parameter for name, parameter in controller.named_parameters() if name != "log_scales"]
+    scales: dict[str, Any] = {"params": [controller.log_scales], "lr": config.scale_learning_rate or config.learning_rate}
     return torch.optim.Adam([{"params": maps}, scales], lr=config.learning_rate)
 
 

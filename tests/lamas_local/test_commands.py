@@ -219,8 +219,8 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_saved(
     assert all(torch.equal(after.controller[name], value) for name, value in saved.controller.items())
     assert main(arguments) == 0
     assert torch.equal(
-        load_checkpoint(run / "checkpoints").controller["scales"],
-        load_checkpoint(whole / "checkpoints").controller["scales"],
+        load_checkpoint(run / "checkpoints").controller["log_scales"],
+        load_checkpoint(whole / "checkpoints").controller["log_scales"],
     )
 
 

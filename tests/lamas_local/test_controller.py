@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lamas_local.config import ConfigError, ControllerConfig
-from lamas_local.controller import Controller, Draw
+from lamas_local.controller import Controller, Draw, centred
 from lamas_local.embedding import FakeEmbedder
 from lamas_local.operators import OPERATORS, load_operators
 
@@ -40,6 +40,23 @@ def test_a_layer_is_the_softmax_of_scaled_cosines() -> None:
     assert controller.layer_log_probabilities(1, QUERY, previous).exp().tolist() == pytest.approx(expected.tolist())
 
 
+def test_operators_are_told_apart_by_what_their_descriptions_do_not_share() -> None:
+    shared = torch.tensor([0.0, 0.0, 0.0, 9.0])
+    embeddings = torch.cat([torch.eye(3), torch.zeros(3, 1)], dim=1)
+    apart = centred(embeddings + shared)
+    assert apart.norm(dim=1).tolist() == pytest.approx([1, 1, 1])
+    assert (apart @ apart.T)[~torch.eye(3, dtype=torch.bool)].tolist() == pytest.approx([-0.5] * 6)
+    assert centred(shared[None]).tolist() == [[0, 0, 0, 0]]  # one operator has nothing to be told apart from
+
+
+def test_scales_stay_positive_whatever_a_step_does() -> None:
+    controller = make_controller(initial_scale=0.5)
+    order = controller.layer_log_probabilities(0, QUERY, None)[:2].argsort().tolist()
+    with torch.no_grad():
+        controller.log_scales -= 3.0
+    assert controller.layer_log_probabilities(0, QUERY, None)[:2].argsort().tolist() == order
+
+
 def test_the_first_layer_holds_only_what_works_from_the_problem_alone() -> None:
     probabilities = make_controller().layer_log_probabilities(0, QUERY, None).detach().exp()
     assert [NAMES[i] for i in torch.nonzero(probabilities).flatten()] == ["Generate", "GenerateCoT"]
@@ -56,7 +73,7 @@ def test_a_first_layer_with_nothing_to_draw_is_an_error_that_names_the_fix() -> 
 
 
 def test_early_stop_ends_the_architecture_and_stands_last() -> None:
-    controller = make_controller(threshold=0.6)
+    controller = make_controller(threshold=0.4)
     generator = torch.Generator().manual_seed(0)
     draws = [controller.draw(QUERY, generator).architecture for _ in range(80)]
     stopped = [draw for draw in draws if any("EarlyStop" in layer for layer in draw)]

@@ -13,7 +13,7 @@ from lamas_local.latency import measure
 from lamas_local.trace import ExecutionMode
 from tests.lamas_local.builders import layer, operator, trace
 
-Rule = Literal["none", "uniform", "critical_path", "slack"]
+Rule = Literal["none", "uniform", "critical_path", "slack", "to_go"]
 TOKENS = LatencyConfig(signal="tokens")
 
 # Layer 1 draws A and B, 50 and 150 tokens; layer 2 draws C and EarlyStop, 100 tokens: CP 250 tokens, 5 proxy seconds.
@@ -35,6 +35,8 @@ def test_who_pays_in_layers() -> None:
     assert pay("critical_path") == [[0, 0.5], [0.5, 0]]
     # Without B, layer 1 would take 50 tokens instead of 150; without C, layer 2 nothing.
     assert pay("slack") == [[0, 0.2], [0.2, 0]]
+    # And whoever is drawn in layer 1 could have avoided layer 2's 2 proxy seconds.
+    assert pay("to_go") == [[0.2, 0.4], [0.2, 0]]
 
 
 def test_who_pays_one_after_another() -> None:
@@ -43,6 +45,7 @@ def test_who_pays_one_after_another() -> None:
     assert pay("uniform", mode="sequential") == [[0.6, 0.6], [0.6, 0.6]]
     assert pay("critical_path", mode="sequential") == [[0.6, 0.6], [0.6, 0]]
     assert pay("slack", mode="sequential") == [[0.1, 0.3], [0.2, 0]]
+    assert pay("to_go", mode="sequential") == [[0.3, 0.5], [0.2, 0]]
 
 
 def test_who_pays_by_the_clock() -> None:
@@ -53,7 +56,7 @@ def test_who_pays_by_the_clock() -> None:
 
 def test_an_early_stop_drawn_alone_is_never_critical() -> None:
     latency = measure(trace(LAYERS[0], layer()), TOKENS)
-    for rule, expected in (("critical_path", 1.0), ("slack", 1.0), ("uniform", 1.0 - 0.3)):
+    for rule, expected in (("critical_path", 1.0), ("slack", 1.0), ("to_go", 1.0), ("uniform", 1.0 - 0.3)):
         objective = ObjectiveConfig(credit=rule, latency_weight=0.1, cost_weight=0.0)  # type: ignore[arg-type]
         credited = utilities((("A", "B"), ("EarlyStop",)), 1.0, 0.0, latency, objective, TOKENS)
         assert credited[1] == [pytest.approx(expected)]

@@ -68,7 +68,7 @@ async def test_one_step(tmp_path: Path) -> None:
     assert metrics["num_failed"] == 0
     assert math.isfinite(metrics["loss"])
     assert metrics["grad_norm"] > 0
-    assert not torch.equal(weights(trainer)["scales"], before["scales"])
+    assert not torch.equal(weights(trainer)["log_scales"], before["log_scales"])
     json.dumps(metrics, allow_nan=False)
 
 
@@ -307,5 +307,5 @@ def test_the_scales_may_learn_at_a_rate_of_their_own(tmp_path: Path, scale_rate:
     controller = make_trainer(config).controller
     maps, scales = make_adam(controller, config.trainer).param_groups
     assert (maps["lr"], scales["lr"]) == (0.02, expected)
-    assert scales["params"] == [controller.scales]
+    assert scales["params"] == [controller.log_scales]
     assert len(maps["params"]) == len(list(controller.parameters())) - 1
