@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lamas_local.seeds import derive_seed
-from lamas_local.tasks.base import Example, Query, Split
+from lamas_local.tasks.base import Example, Query, Split, TaskPrompts
 
 NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gia", "Hugo", "Ivy", "Jon", "Kim", "Leo", "Mia", "Ned", "Zoe")
 THINGS = ("apples", "books", "coins", "eggs", "pens", "stamps", "shells", "cards", "marbles", "stickers")
@@ -72,11 +72,15 @@ LEVELS: dict[int, Callable[[random.Random], Sum]] = {
 class ArithmeticTask:
     """Word problems made from a seed; the same seed, split and index give the same example on every machine."""
 
-    answer_format = "End with 'Answer:' and the number."
+    prompts = TaskPrompts(answer_format="End with 'Answer:' and the number.")
 
     def __init__(self, levels: Sequence[int], seed: int) -> None:
         self.levels = tuple(levels)
         self.seed = seed
+
+    def num_examples(self, split: Split) -> int | None:
+        """None: there is no last one."""
+        return None
 
     def example(self, split: Split, index: int) -> Example:
         """Drawn again until its numbers belong to the split, so that no sum of the test is ever trained on."""
@@ -99,9 +103,12 @@ class ArithmeticTask:
         value = float(found[0].replace(",", ""))
         return str(int(value)) if value.is_integer() else str(value)
 
-    def score(self, example: Example, solution: str) -> float:
+    async def score(self, example: Example, solution: str) -> float:
         """1 where the extracted number equals the gold one, else 0."""
         return float(self.extract_answer(solution) == example.gold)
+
+    async def close(self) -> None:
+        """Nothing was started."""
 
 
 def split_of(problem: Sum) -> Split:
