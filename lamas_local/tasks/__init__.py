@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from lamas_local.config import TaskConfig
+from lamas_local.config import (
+    ArithmeticTaskConfig,
+    Gsm8kTaskConfig,
+    HumanEvalTaskConfig,
+    MathTaskConfig,
+    TaskConfig,
+)
+from lamas_local.sandbox import Sandbox
 from lamas_local.tasks.arithmetic import ArithmeticTask
-from lamas_local.tasks.base import Example, Query, Split, Task
+from lamas_local.tasks.base import Example, Query, Split, Task, TaskPrompts
+from lamas_local.tasks.competition_math import MathTask
+from lamas_local.tasks.gsm8k import Gsm8kTask
+from lamas_local.tasks.humaneval import HumanEvalTask
 
-__all__ = ["Example", "Query", "Split", "Task", "load_task"]
+__all__ = ["Example", "Query", "Split", "Task", "TaskPrompts", "load_task"]
 
 
-def load_task(config: TaskConfig, seed: int) -> Task:
-    """The task a configuration names."""
-    return ArithmeticTask(levels=config.levels, seed=seed)
+def load_task(config: TaskConfig, seed: int, sandbox: Sandbox) -> Task:
+    """The task a configuration names; `sandbox` runs the code that some of them score.
+
+    Raises:
+        ConfigError: its rows are missing or malformed.
+    """
+    match config:
+        case ArithmeticTaskConfig():
+            return ArithmeticTask(config.levels, seed)
+        case Gsm8kTaskConfig():
+            return Gsm8kTask(config.path, seed)
+        case MathTaskConfig():
+            return MathTask(config.path, seed)
+        case HumanEvalTaskConfig():
+            return HumanEvalTask(config.path, seed, sandbox)
+    raise NotImplementedError(f"task.kind {config.kind!r}")  # `python`: a user's own, by `lamas_local.plugins`

@@ -7,6 +7,9 @@ import re
 _BOX = re.compile(r"\\f?boxed\b|\\fbox\b")
 _ANSWER = re.compile(r"\banswer\b[^\S\n]*(?:is\b|:|=|would\s+be\b)\s*:?|####", re.IGNORECASE)
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:\\\$|[^$])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_NO_WORDS = re.compile(
+    r"\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}|\\(?:begin|end)\{\w+\}|\\[a-zA-Z]+|\b(?:sqrt|sin|cos|tan|cot|log|and)\b"
+)
 _VALUE = re.compile(r"-?[\d.,/\\()\[\]{}a-zA-Z^*+√π°%-]*\d[\d.,/\\()\[\]{}a-zA-Z^*+√π°%-]*")
 
 
@@ -34,27 +37,35 @@ def _content(text: str, start: int) -> str:
 
 def final_expression(text: str) -> str | None:
     """The last box's content, else what follows the last 'answer is', else the last mathematics or number; or None."""
-    boxed = boxed_contents(text)
-    if boxed:
-        return boxed[-1].strip()
+    if _BOX.search(text):
+        boxed = boxed_contents(text)
+        return boxed[-1].strip() if boxed else None
     for marker in reversed(list(_ANSWER.finditer(text))):
         claim = text[marker.end() :].strip(" \n\t*_`").split("\n")[0]
         if found := _expression(claim, whole=True):
             return found
-    lines = [line for line in text.strip().split("\n") if line.strip()]
-    if len(lines) == 1 and len(lines[0].split()) <= 3 and (found := _expression(lines[0], whole=True)):
-        return found
-    return _expression(text, whole=False)
+    if not _has_prose(text):
+        return _expression(text, whole=True)
+    *_, last = text.strip().split("\n")
+    return _expression(last, whole=False) or _expression(text, whole=False)
+
+
+def _has_prose(text: str) -> bool:
+    """Whether there are sentences around the mathematics; up to three words without a number are the answer itself."""
+    text = text.strip()
+    words = re.findall(r"[^\W\d_]{3,}|\b(?:is|it|so)\b", _NO_WORDS.sub(" ", text))
+    return "\n" in text or len(words) > (0 if re.search(r"\d", text) else 3)
 
 
 def _expression(text: str, *, whole: bool) -> str | None:
-    """Mathematics between dollar signs; else the whole text or its last word with a digit in it."""
-    math = [next(part for part in groups if part) for groups in _MATH.findall(text)]
-    if math:
-        return str(math[0] if whole else math[-1]).strip()
+    """Mathematics between dollar signs; else the whole text's first sentence, or its last word with a digit in it."""
+    spans = list(_MATH.finditer(text))
+    if spans and (whole or not _VALUE.search(text, spans[-1].end())):
+        span = spans[0] if whole else spans[-1]
+        return next(part for part in span.groups() if part).strip()
     text = text.strip(" \n\t*_`$")
     if whole:
         sentence = re.split(r"\.(?:\s|$)", text)[0].strip(" *_`$")
         return sentence or None
-    values = [found.strip(" .,*") for found in _VALUE.findall(text)]
+    values = [found.strip(" .,*!?:") for found in _VALUE.findall(text)]
     return values[-1] if values else None

@@ -9,6 +9,7 @@ import pytest
 from lamas_local.config import ArithmeticTaskConfig
 from lamas_local.tasks import Split, load_task
 from lamas_local.tasks.arithmetic import ArithmeticTask
+from tests.lamas_local.tasks.fake_sandbox import FakeSandboxWithoutIsolation
 
 TASK = ArithmeticTask(levels=(1, 2, 3, 4), seed=0)
 
@@ -18,7 +19,7 @@ def numbers(problem: str) -> list[int]:
 
 
 def test_the_same_seed_gives_the_same_examples_in_any_order() -> None:
-    again = load_task(ArithmeticTaskConfig(levels=(1, 2, 3, 4)), 0)
+    again = load_task(ArithmeticTaskConfig(levels=(1, 2, 3, 4)), 0, FakeSandboxWithoutIsolation())
     assert [again.example("test", i) for i in (9, 3)] == [TASK.example("test", 9), TASK.example("test", 3)]
     assert (
         TASK.example("train", 0).query.problem != ArithmeticTask((1, 2, 3, 4), seed=1).example("train", 0).query.problem
@@ -46,7 +47,7 @@ def test_query_ids_are_unique() -> None:
 
 
 @pytest.mark.parametrize("index", range(40))
-def test_the_gold_answer_solves_the_problem(index: int) -> None:
+async def test_the_gold_answer_solves_the_problem(index: int) -> None:
     example = TASK.example("train", index)
     problem, values = example.query.problem, numbers(example.query.problem)
     if "loose" in problem:
@@ -59,8 +60,8 @@ def test_the_gold_answer_solves_the_problem(index: int) -> None:
         expected = values[0] + values[1]
     assert example.gold == str(expected)
     assert expected >= 0
-    assert TASK.score(example, f"It is easy. Answer: {example.gold}") == 1.0
-    assert TASK.score(example, f"Answer: {expected + 1}") == 0.0
+    assert await TASK.score(example, f"It is easy. Answer: {example.gold}") == 1.0
+    assert await TASK.score(example, f"Answer: {expected + 1}") == 0.0
 
 
 @pytest.mark.parametrize(
@@ -93,12 +94,12 @@ def test_extracting_the_answer(solution: str, answer: str | None) -> None:
     assert TASK.extract_answer(solution) == answer
 
 
-def test_no_answer_scores_zero_and_not_nothing() -> None:
-    assert TASK.score(TASK.example("test", 0), "I do not know.") == 0.0
+async def test_no_answer_scores_zero_and_not_nothing() -> None:
+    assert await TASK.score(TASK.example("test", 0), "I do not know.") == 0.0
 
 
-def test_a_traceback_is_not_a_number_that_happens_to_be_right() -> None:
+async def test_a_traceback_is_not_a_number_that_happens_to_be_right() -> None:
     """The reference returned tracebacks as answers; here they never reach the scorer (test_executor), and a text
     without the answer does not score."""
     example = TASK.example("test", 0)
-    assert TASK.score(example, "Traceback (most recent call last):\nKeyError: 'x'") == 0.0
+    assert await TASK.score(example, "Traceback (most recent call last):\nKeyError: 'x'") == 0.0
