@@ -8,9 +8,13 @@ import textwrap
 import warnings
 from collections.abc import Iterator
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python|py)?\d?[ \t]*\n(.*?)(?=^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE | re.IGNORECASE)
+_FENCE = re.compile(
+    r"^[ \t]*```[ \t]*(?:python|py)?\d?[ \t]*\n(.*?)(?=^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE | re.IGNORECASE
+)
 _CODE_START = re.compile(r"^(?:(?:async )?def |class |import |from |@)", re.MULTILINE)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+_MAX_TAIL = 50
+"""Lines of prose after code that stands in no block."""
 
 
 def answer_code(solution: str, problem: str, entry_point: str) -> str | None:
@@ -91,6 +95,7 @@ def _programs(solution: str) -> Iterator[str]:
     yield from blocks
     yield solution
     if not blocks and (start := _CODE_START.search(solution)):
+        yield solution[start.start() :]
         yield from _without_tail(solution[start.start() :])
 
 
@@ -106,7 +111,7 @@ def _without_tail(text: str) -> Iterator[str]:
     """The text up to each place where prose may begin: a line that is not indented, the last first."""
     lines = text.split("\n")
     ends = [i for i, line in enumerate(lines) if i and line[:1].strip()]
-    for end in [len(lines), *ends[::-1]]:
+    for end in ends[: -_MAX_TAIL - 1 : -1]:
         yield "\n".join(lines[:end])
 
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import re
 
-_BOX = re.compile(r"\\f?boxed\b|\\fbox\b")
+BOX = re.compile(r"\\f?boxed\b|\\fbox\b")
 _ANSWER = re.compile(r"\banswer\b[^\S\n]*(?:is\b|:|=|would\s+be\b)\s*:?|####", re.IGNORECASE)
-_MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:\\\$|[^$])+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_MATH = re.compile(
+    r"\$\$(.{1,1000}?)\$\$|\$((?:\\\$|[^$]){1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL
+)
+_MAX_LENGTH = 1000
+"""Longer mathematics is no answer; without a limit, hostile text would cost the square of its length."""
 _NO_WORDS = re.compile(
     r"\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}|\\(?:begin|end)\{\w+\}|\\[a-zA-Z]+|\b(?:sqrt|sin|cos|tan|cot|log|and)\b"
 )
-_VALUE = re.compile(r"-?[\d.,/\\()\[\]{}a-zA-Z^*+√π°%-]*\d[\d.,/\\()\[\]{}a-zA-Z^*+√π°%-]*")
+_CHUNK = re.compile(r"[\d.,/\\()\[\]{}a-zA-Z^*+√π°%-]+")
 
 
-def boxed_contents(text: str) -> list[str]:
-    """What stands in each `\\boxed{...}`, `\\fbox{...}` or `\\boxed 5` of a text, in order; braces are balanced.
+def last_boxed(text: str) -> str | None:
+    """What stands in the last `\\boxed{...}`, `\\fbox{...}` or `\\boxed 5` that is not empty; braces are balanced.
 
-    A box that is never closed holds the rest of its line: the text was cut.
+    A box that is never closed holds the rest of its line: the text was cut. None without such a box.
     """
-    return [content for box in _BOX.finditer(text) if (content := _content(text, box.end())).strip()]
+    return next((found for box in reversed(list(BOX.finditer(text))) if (found := box_content(text, box.end()))), None)
 
 
-def _content(text: str, start: int) -> str:
-    rest = text[start:].lstrip(" ")
+def box_content(text: str, start: int) -> str:
+    """What stands in the box whose command ends at `start`."""
+    rest = text[start : start + _MAX_LENGTH].lstrip(" ")
     if not rest.startswith("{"):
         found = re.match(r"[^\s$\\{}]+|\\[a-zA-Z]+(?:\{[^{}]*\})*", rest)
         return found[0].rstrip(".,") if found else ""
@@ -31,17 +36,19 @@ def _content(text: str, start: int) -> str:
         is_escaped = i > 0 and rest[i - 1] == "\\"
         depth += 0 if is_escaped else {"{": 1, "}": -1}.get(character, 0)
         if depth == 0:
-            return rest[1:i]
+            return rest[1:i].strip()
     return rest[1:].split("\n")[0].rstrip(" $.")
 
 
 def final_expression(text: str) -> str | None:
     """The last box's content, else what follows the last 'answer is', else the last mathematics or number; or None."""
-    if _BOX.search(text):
-        boxed = boxed_contents(text)
-        return boxed[-1].strip() if boxed else None
+    found = last_boxed(text) if BOX.search(text) else _unboxed(text)
+    return found if found and len(found) <= _MAX_LENGTH else None
+
+
+def _unboxed(text: str) -> str | None:
     for marker in reversed(list(_ANSWER.finditer(text))):
-        claim = text[marker.end() :].strip(" \n\t*_`").split("\n")[0]
+        claim = text[marker.end() : marker.end() + _MAX_LENGTH].strip(" \n\t*_`").split("\n")[0]
         if found := _expression(claim, whole=True):
             return found
     if not _has_prose(text):
@@ -60,12 +67,17 @@ def _has_prose(text: str) -> bool:
 def _expression(text: str, *, whole: bool) -> str | None:
     """Mathematics between dollar signs; else the whole text's first sentence, or its last word with a digit in it."""
     spans = list(_MATH.finditer(text))
-    if spans and (whole or not _VALUE.search(text, spans[-1].end())):
+    if spans and (whole or not _values(text[spans[-1].end() :])):
         span = spans[0] if whole else spans[-1]
         return next(part for part in span.groups() if part).strip()
     text = text.strip(" \n\t*_`$")
     if whole:
         sentence = re.split(r"\.(?:\s|$)", text)[0].strip(" *_`$")
         return sentence or None
-    values = [found.strip(" .,*!?:") for found in _VALUE.findall(text)]
-    return values[-1] if values else None
+    values = _values(text)
+    return values[-1].strip(" .,*!?:") if values else None
+
+
+def _values(text: str) -> list[str]:
+    """Words with a digit in them."""
+    return [chunk for chunk in _CHUNK.findall(text) if any(character.isdigit() for character in chunk)]

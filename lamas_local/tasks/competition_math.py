@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lamas_local.config import ConfigError, SplitPaths
 from lamas_local.tasks.base import Example, Query, Split, TaskPrompts
-from lamas_local.tasks.boxed import boxed_contents, final_expression
+from lamas_local.tasks.boxed import final_expression, last_boxed
 from lamas_local.tasks.latex import normal_form
 from lamas_local.tasks.math_verifier import MathVerifier
 from lamas_local.tasks.rows import HubSplit, Row
@@ -72,8 +72,8 @@ def to_example(row: Row, split: Split) -> Example:
     if "answer" in row.fields:
         gold = row.text("answer")
     else:
-        boxed = boxed_contents(row.text("solution"))
-        if not boxed:
-            raise ConfigError(f"{row.place}: field 'solution' has no \\boxed{{}} answer, and there is no field 'answer'")
-        gold = boxed[-1]
+        boxed = last_boxed(row.text("solution"))
+        if boxed is None:
+            raise ConfigError(f"{row.place}: field 'solution' has no \\boxed{{}}, and there is no field 'answer'")
+        gold = boxed
     return Example(Query(f"math-{split}-{row.number}", row.text("problem")), gold)

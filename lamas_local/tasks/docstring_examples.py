@@ -120,7 +120,7 @@ def _arguments(written: str, parameters: list[str]) -> Mapping[str, str] | None:
     parts = _ASSIGNMENT.split("," + written.strip())
     values = [_value(text) for text in parts[2::2]]
     names = parts[1::2] if set(parts[1::2]) == set(parameters) else parameters  # some docstrings name them otherwise
-    found = {name: value for name, value in zip(names, values) if value is not None}
+    found = {name: value for name, value in zip(names, values, strict=False) if value is not None}
     return found if len(values) == len(parameters) == len(found) else None
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lamas_local.config import ConfigError, SplitPaths
 from lamas_local.tasks.base import Example, Query, Split, TaskPrompts
-from lamas_local.tasks.boxed import boxed_contents
-from lamas_local.tasks.numbers import find_numbers, plain
+from lamas_local.tasks.boxed import BOX, box_content
 from lamas_local.tasks.number_words import word_number
+from lamas_local.tasks.numbers import find_numbers, plain
 from lamas_local.tasks.rows import HubSplit, Row
 from lamas_local.tasks.splits import Splits, load_splits
 
@@ -20,7 +20,11 @@ HUB: Mapping[Split, HubSplit] = {
     "test": HubSplit("openai/gsm8k", "test", ("main",)),
 }
 _GOLD = re.compile(r"####\s*(\S.*?)\s*$")
-_MARKER = re.compile(r"####|\banswer\b[^\S\n]*(?::|=|\bis\b:?|\bwould\s+be\b:?)|\\f?boxed\b", re.IGNORECASE)
+_MARKER = re.compile(r"####|\banswer\b[^\S\n]*(?::|=|\bis\b:?|\bwould\s+be\b:?)|\\f?boxed\b|\\fbox\b", re.IGNORECASE)
+_MAX_MARKERS = 50
+"""The last ones are looked at; a text that repeats itself has many."""
+_MAX_CLAIM = 300
+"""Characters after a marker that can hold its number."""
 PROMPTS = TaskPrompts(
     answer_format="End with a line that holds '#### ' and the number alone.",
     direct="Reply with only the number that answers the problem.",
@@ -73,24 +77,23 @@ def answer_number(solution: str) -> Fraction | None:
     Markers are `####`, `\\boxed{}`, 'answer:' and 'answer is'.
     """
     text = plain(solution)
-    for marker in reversed(list(_MARKER.finditer(text))):
-        tail = text[marker.start() :]
-        if "boxed" in marker[0]:
-            claim = next(iter(boxed_contents(tail)), "")
+    end = len(text)
+    for marker in list(_MARKER.finditer(text))[: -_MAX_MARKERS - 1 : -1]:
+        if BOX.fullmatch(marker[0]):
+            claim = box_content(text, marker.end())
         else:
-            # The claim is the first line with something in it: reasons often follow.
-            claim = next(iter(text[marker.end() :].strip(" \n\t*_:`").split("\n")), "")
+            # The first line with something in it: reasons often follow. What a later marker says was looked at.
+            claim = text[marker.end() : min(end, marker.end() + _MAX_CLAIM)].strip(" \n\t*_:`").split("\n")[0]
         number = _claimed(claim)
         if number is not None:
             return number
+        end = marker.start()
     numbers = find_numbers(text)
     return numbers[-1][0] if numbers else word_number(text)
 
 
 def _claimed(claim: str) -> Fraction | None:
     """The one number that a claim is about: after its last `=`, else at its start, else the last."""
-    inside = boxed_contents(claim)
-    claim = inside[-1] if inside else claim
     after = claim.rpartition("=")[2]
     numbers = find_numbers(after) or find_numbers(claim)
     if not numbers:

@@ -16,7 +16,7 @@ from lamas_local.tasks.splits import Splits, load_splits
 HUB: Mapping[Split, HubSplit] = {"test": HubSplit("openai/openai_humaneval", "test", ("openai_humaneval",))}
 PROMPTS = TaskPrompts(
     answer_format="End with one ```python block that holds the complete function with all its imports.",
-    direct="Complete the function. Reply with only one ```python block that holds the complete function and its imports.",
+    direct="Complete the function. Reply with only a ```python block that holds all of it and its imports.",
     # The block's closing fence. Its opening one has the language behind it, or the text's start before it.
     direct_stop=("\n```\n",),
 )

@@ -9,8 +9,8 @@ from lamas_local.tasks.numbers import find_numbers
 
 _SYMBOLS = {
     "−": "-", "–": "-", "×": r"\times ", "÷": r"\div ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ",
-    "≤": r"\leq ", "≥": r"\geq ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "°": r"^\circ ", "θ": r"\theta ",
-    "²": "^2", "³": "^3",
+    "≤": r"\leq ", "≥": r"\geq ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "±": r"\pm ", "°": r"^\circ ",
+    "θ": r"\theta ", "²": "^2", "³": "^3",
 }  # fmt: skip
 _WORD = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|hbox)\s*"
 _TEXT = re.compile(_WORD + r"\{([^{}]*)\}")

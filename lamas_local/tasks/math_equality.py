@@ -75,9 +75,7 @@ def _verify(gold: str, answer: str) -> bool:
         parse("\\boxed{" + _for_parser(text) + "}", [LatexExtractionConfig()], parsing_timeout=None)
         for text in (gold, answer)
     ]
-    return bool(
-        verify(*parsed, float_rounding=_DECIMAL_PLACES, allow_set_relation_comp=True, timeout_seconds=None)
-    )
+    return bool(verify(*parsed, float_rounding=_DECIMAL_PLACES, allow_set_relation_comp=True, timeout_seconds=None))
 
 
 def _for_parser(text: str) -> str:

@@ -71,7 +71,8 @@ class MathVerifier:
 
 async def _ask(worker: Process, job: str) -> bytes:
     """The worker's line; empty where it died."""
-    assert worker.stdin is not None and worker.stdout is not None
+    assert worker.stdin is not None
+    assert worker.stdout is not None
     try:
         worker.stdin.write(job.encode() + b"\n")
         await worker.stdin.drain()

@@ -101,7 +101,7 @@ def read_hub(source: HubSplit) -> list[Row]:
         said = str(error).strip().split("\n")[0] or type(error).__name__
         reason = said[:200] if reachable else "it cannot be reached, and its cache here has no copy"
         raise ConfigError(
-            f"cannot load {source.hub_id!r} from the Hugging Face hub: {reason}; give task.path: a local copy of its rows"
+            f"cannot load {source.hub_id!r} from the Hugging Face hub: {reason}; give a local copy by task.path"
         ) from error
     if not rows:
         raise ConfigError(f"{source.hub_id!r} on the Hugging Face hub has no rows in its split {source.split!r}")

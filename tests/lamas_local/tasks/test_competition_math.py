@@ -162,7 +162,7 @@ async def test_answers_as_models_write_them(task: MathTask, gold: str, solution:
 @pytest.mark.parametrize(
     ("solutions", "answer"),
     [
-        ((r"\boxed{\frac12}", r"\boxed{\dfrac{1}{2}}", r"\boxed{0.5}", r"\boxed{1/2}.", r"The answer is $\frac 1 2$."), "1/2"),
+        ((r"\boxed{\frac12}", r"\boxed{\dfrac{1}{2}}", r"\boxed{0.5}", r"\boxed{1/2}.", r"It is $\frac 1 2$."), "1/2"),
         ((r"\boxed{90^\circ}", r"\boxed{90}", "90."), "90"),
         ((r"\boxed{x = 5}", "5", r"\boxed{5 \text{ cm}}", r"$\boxed{\$5.00}$"), "5"),
         ((r"\boxed{\left( 3, 4 \right)}", "(3,4)"), "(3,4)"),
