@@ -15,7 +15,7 @@ _SYMBOLS = {
 _WORD = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|hbox)\s*"
 _TEXT = re.compile(_WORD + r"\{([^{}]*)\}")
 _UNIT = re.compile(rf"(?<=[\w}}) ])\s*{_WORD}\{{\s*(?!or\b|and\b)[a-zA-Z. /]*[a-zA-Z][^{{}}]*\}}(?:\^\{{?\d\}}?)?\s*$")
-_SPACES = re.compile(r"\\[,!;: ]|~|\\q?quad\b|\\hspace\{[^{}]*\}")
+_SPACES = re.compile(r"(?<!\\)\\[,!;: ]|~|\\q?quad\b|\\hspace\{[^{}]*\}")
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
 
 
@@ -42,7 +42,8 @@ def clean_latex(text: str) -> str:
     text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*([\da-zA-Z])", r"\\frac\1{\2}", text)
     text = re.sub(r"\\sqrt\s*([\da-zA-Z])", r"\\sqrt{\1}", text)
     text = _UNIT.sub("", text)
-    text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
+    if not re.search(r"[(\[{]", text):  # (12,102) is a pair
+        text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
     return " ".join(text.split()).rstrip(" .")
 
 

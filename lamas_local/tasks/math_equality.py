@@ -10,6 +10,7 @@ from lamas_local.tasks.latex import clean_latex, normal_form, plain_words, ratio
 _BASE = re.compile(r"\(?([0-9A-Fa-f]+)\)?_\{?(\d+)\}?")
 _ORDERED = re.compile(r"[(\[].*,.*[)\]]", re.DOTALL)
 _SET = re.compile(r"\\\{.*\\\}", re.DOTALL)
+_MEMBERSHIP = re.compile(r"^[a-zA-Z]\s*\\in(?![a-zA-Z])\s*")
 _PERCENT = re.compile(r"\s*\\?%")
 _EXPONENT = re.compile(r"(?<=\d)[eE]([-+]?\d+)\b")
 _DECIMAL_PLACES = 12
@@ -22,7 +23,7 @@ def is_equal(gold: str, answer: str) -> bool:
     Numbers are compared exactly, words by their letters, numerals with a base by digits and base. Everything else is
     math-verify's decision, after an ordered pair without its brackets got them back.
     """
-    gold, answer = clean_latex(gold), clean_latex(answer)
+    gold, answer = (_MEMBERSHIP.sub("", clean_latex(text)) for text in (gold, answer))
     if not answer:
         return False
     if normal_form(gold) == normal_form(answer):
