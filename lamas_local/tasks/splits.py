@@ -59,6 +59,7 @@ def load_splits(
     if "train" in examples:
         train = _in_order(examples["train"], seed)
     else:
+        test = list({_key(example): example for example in test}.values())
         num_train = max(1, round(len(test) / (1 + TEST_PARTS)))
         train, test = test[:num_train], test[num_train:]
     tested = {_key(example) for example in test}
