@@ -6,7 +6,7 @@ import re
 import unicodedata
 from fractions import Fraction
 
-_SPACES = r"(?:[   ]|\\[,! ;:])"
+_SPACES = r"(?:[ \u00a0\u2009\u202f]|\\[,! ;:])"
 _WHOLE = rf"""
     \d{{1,3}}(?:\{{?,\}}?(?:\\!\s*)?\d{{3}})+(?!\d)   # 1,234 and LaTeX's 1{{,}}234 and 1,\!234
   | \d{{1,3}}(?:{_SPACES}\d{{3}})+(?![\d/])           # 1 234
@@ -15,10 +15,10 @@ _WHOLE = rf"""
   | \d+
 """
 _DECIMALS = r"\.\d+ | ,\d{1,2}(?![\d,])"
-_LATEX_FRACTION = r"\\[dtc]?frac\s*(?:\{\s*(?:\d+)\s*\}|\d)\s*(?:\{\s*(?:\d+)\s*\}|\d)"
+_LATEX_FRACTION = r"\\[dtc]?frac\s*(?:\{\s*-?\d+\s*\}|\d)\s*(?:\{\s*\d+\s*\}|\d)"
 _NUMBER = re.compile(
     rf"""
-    (?P<sign>(?:(?<![\w)\]}}%.])|(?<=frac)|(?<=boxed\{{))[-+]\s?)?(?:\\?[$€£¥]\s?(?P<inner>-)?)?
+    (?P<sign>(?<![\w)\]}}%.])[-+]\s?)?(?:\\?[$€£¥]\s?(?P<inner>-)?)?
     (?:
         (?P<top>\d+)\s?/\s?(?P<bottom>\d+)                                  # 3/4
       | (?:(?P<mixed>\d+)\s*)?(?P<latex>{_LATEX_FRACTION})                  # \frac{{3}}{{4}}, 1\frac34
@@ -68,7 +68,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
     if match["top"]:
         return _over(match["top"], match["bottom"])
     if match["latex"]:
-        top, bottom = re.findall(r"\d+", match["latex"]) if "{" in match["latex"] else list(match["latex"][-2:])
+        top, bottom = re.findall(r"-?\d+", match["latex"]) if "{" in match["latex"] else list(match["latex"][-2:])
         fraction = _over(top, bottom)
         return fraction and fraction + int(match["mixed"] or 0)
     if match["units"]:

@@ -27,6 +27,11 @@ def some_rows(count: int) -> list[dict[str, str]]:
     return [{"question": f"What is {i} + 1?", "answer": f"It is.\n#### {i + 1}"} for i in range(count)]
 
 
+@pytest.fixture
+def task(tmp_path: Path) -> Gsm8kTask:
+    return Gsm8kTask(write(tmp_path, some_rows(10)), seed=0)
+
+
 @pytest.mark.parametrize(
     ("gold", "solution", "score"),
     [
@@ -66,6 +71,7 @@ def some_rows(count: int) -> list[dict[str, str]]:
         # Thousands separators and decimals.
         ("1234", "1,234", 1),
         ("1234", "1 234 people", 1),
+        ("1234", "1\u202f234", 1),
         ("1234", r"\boxed{1{,}234}", 1),
         ("1234", r"$1,\!234$", 1),
         ("1234567", "1.234.567", 1),
@@ -81,6 +87,8 @@ def some_rows(count: int) -> list[dict[str, str]]:
         ("3/4", "3/4 of a cup", 1),
         ("3/4", r"\frac{3}{4}", 1),
         ("3/4", r"\boxed{\dfrac34}", 1),
+        ("-3/4", r"\frac{-3}{4}", 1),
+        ("-3/4", r"-\frac{3}{4}", 1),
         ("3/2", "1 1/2 hours", 1),
         ("3/2", r"1\frac{1}{2}", 1),
         ("3/2", "1½ cups", 1),
@@ -108,8 +116,7 @@ def some_rows(count: int) -> list[dict[str, str]]:
         ("18", "9" * 10_000, 0),
     ],
 )
-async def test_answers_as_models_write_them(gold: str, solution: str, score: float) -> None:
-    task = Gsm8kTask.__new__(Gsm8kTask)
+async def test_answers_as_models_write_them(task: Gsm8kTask, gold: str, solution: str, score: float) -> None:
     assert await task.score(Example(Query("q", "?"), gold), solution) == score
 
 
@@ -128,8 +135,7 @@ def test_no_text_breaks_it(text: str) -> None:
     answer_number(text)
 
 
-def test_equal_answers_are_equal_strings(tmp_path: Path) -> None:
-    task = Gsm8kTask(write(tmp_path, some_rows(10)), seed=0)
+def test_equal_answers_are_equal_strings(task: Gsm8kTask) -> None:
     assert {task.extract_answer(text) for text in ("Answer: 0.50", "1/2", r"\frac12")} == {"1/2"}
     assert task.extract_answer("no number") is None
 
@@ -159,8 +165,7 @@ def test_positions_past_the_end_start_over(tmp_path: Path) -> None:
     assert task.example("test", 0) != task.example("test", 1)
 
 
-async def test_every_gold_answer_of_the_test_set_scores_and_no_other_number_does() -> None:
-    task = Gsm8kTask.__new__(Gsm8kTask)
+async def test_every_gold_answer_of_the_test_set_scores_and_no_other_number_does(task: Gsm8kTask) -> None:
     for row in read_file(benchmark_file("gsm8k_test.jsonl")):
         example = to_example(row, "test")
         reasoning, _, _ = row.text("answer").rpartition("####")

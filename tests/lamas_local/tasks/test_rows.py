@@ -104,3 +104,24 @@ def test_an_empty_split_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_load", lambda source, config, from_cache: [])
     with pytest.raises(ConfigError, match="has no rows in its split 'train'"):
         read_hub(HubSplit("owner/name", "train", ("main",)))
+
+
+@pytest.mark.parametrize("is_reachable", [True, False])
+def test_an_unreachable_hub_is_not_asked_again_and_its_cache_is(
+    is_reachable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    asked: list[tuple[str, str, str, bool]] = []
+
+    def load_dataset(path: str, name: str, *, split: str) -> list[dict[str, str]]:
+        asked.append((path, name, split, datasets.config.HF_HUB_OFFLINE))
+        return [{"a": name}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(rows, "_is_reachable", lambda hub_id: is_reachable)
+    read = read_hub(HubSplit("owner/name", "test", ("one", "two")))
+    assert [row.text("a") for row in read] == ["one", "two"]
+    assert asked == [("owner/name", name, "test", not is_reachable) for name in ("one", "two")]
+    assert not datasets.config.HF_HUB_OFFLINE
