@@ -165,7 +165,8 @@ class Trainer:
 def make_adam(controller: Controller, config: TrainerConfig) -> torch.optim.Adam:
     """Adam with a learning rate of its own for the logit scales."""
     maps = [parameter for name, parameter in controller.named_parameters() if name != "log_scales"]
-    scales: dict[str, Any] = {"params": [controller.log_scales], "lr": config.scale_learning_rate or config.learning_rate}
+    rate = config.scale_learning_rate or config.learning_rate
+    scales: dict[str, Any] = {"params": [controller.log_scales], "lr": rate}
     return torch.optim.Adam([{"params": maps}, scales], lr=config.learning_rate)
 
 

@@ -79,7 +79,7 @@ class ArithmeticTask:
         self.seed = seed
 
     def num_examples(self, split: Split) -> int | None:
-        """Unlimited."""
+        """None: there is no last one."""
         return None
 
     def example(self, split: Split, index: int) -> Example:
@@ -108,7 +108,7 @@ class ArithmeticTask:
         return float(self.extract_answer(solution) == example.gold)
 
     async def close(self) -> None:
-        """Scoring starts nothing."""
+        """Nothing was started."""
 
 
 def split_of(problem: Sum) -> Split:

@@ -53,7 +53,7 @@ def test_scales_stay_positive_whatever_a_step_does() -> None:
     controller = make_controller(initial_scale=0.5)
     order = controller.layer_log_probabilities(0, QUERY, None)[:2].argsort().tolist()
     with torch.no_grad():
-        controller.log_scales -= 3.0
+        controller.log_scales.sub_(3.0)
     assert controller.layer_log_probabilities(0, QUERY, None)[:2].argsort().tolist() == order
 
 

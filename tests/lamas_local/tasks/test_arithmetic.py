@@ -9,6 +9,7 @@ import pytest
 from lamas_local.config import ArithmeticTaskConfig
 from lamas_local.tasks import Split, load_task
 from lamas_local.tasks.arithmetic import ArithmeticTask
+from tests.lamas_local.tasks.fake_sandbox import FakeSandboxWithoutIsolation
 
 TASK = ArithmeticTask(levels=(1, 2, 3, 4), seed=0)
 
@@ -18,7 +19,7 @@ def numbers(problem: str) -> list[int]:
 
 
 def test_the_same_seed_gives_the_same_examples_in_any_order() -> None:
-    again = load_task(ArithmeticTaskConfig(levels=(1, 2, 3, 4)), 0)
+    again = load_task(ArithmeticTaskConfig(levels=(1, 2, 3, 4)), 0, FakeSandboxWithoutIsolation())
     assert [again.example("test", i) for i in (9, 3)] == [TASK.example("test", 9), TASK.example("test", 3)]
     assert (
         TASK.example("train", 0).query.problem != ArithmeticTask((1, 2, 3, 4), seed=1).example("train", 0).query.problem
