@@ -22,8 +22,8 @@ CREDIT_RULES: dict[str, Penalty] = {
     "slack": lambda path, length, layer, position: path.slack_of(layer, position),
     "to_go": lambda path, length, layer, position: path.slack_of(layer, position) + sum(path.stages[layer + 1 :]),
 }
-"""`to_go` is ours: a draw pays only for what it could still change, its own slack and every later stage. The other rules
-charge the operators of later layers, so that EarlyStop, which is what saves those layers, gains nothing by it."""
+"""`to_go` is ours: a draw pays for what it can still change, its own slack and every later stage. Under `critical_path`
+and `slack` an EarlyStop gains nothing over an operator off the path, although it is what saves the later layers."""
 
 
 def utilities(
