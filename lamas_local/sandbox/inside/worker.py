@@ -1,0 +1,209 @@
+"""Runs one program, or one end of a check, and reports what became of it."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+
+from lamas_local.sandbox.inside.channel import (
+    BEGAN,
+    ENDED,
+    PeerGoneError,
+    receive,
+    send,
+    write_all,
+)
+from lamas_local.sandbox.inside.plain import encode
+
+TYPE_CHECKING = False  # typing takes longer to import than the rest together
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+PROGRAM_FILE = "<program>"
+TESTS_FILE = "<tests>"
+_TRACEBACK_LINES = 12
+_TRACEBACK_CHARACTERS = 2000
+_ONLY_AST = 0x400  # ast.PyCF_ONLY_AST, without the import
+# Taken now: the program may replace them.
+_getpid, _exit, _modules = os.getpid, os._exit, sys.modules
+
+Report = tuple[str, "str | None", str]
+"""Status, value, traceback."""
+
+
+class CandidateError(Exception):
+    """The code under test raised something that is no built-in exception, or returned what is not plain data."""
+
+
+def work(request: dict[str, Any]) -> None:
+    """Do what the request asks, report, and end this process. Nothing of the program runs after its report."""
+    pid = _getpid()
+    token, report_fd = request["token"], request["report_fd"]
+    write_all(report_fd, token + BEGAN)
+    mode: Callable[[dict[str, Any]], Report] = {"program": _program, "serve": _serve, "tests": _tests}[request["mode"]]
+    report = mode(request)
+    if _getpid() != pid:  # a child that the program forked came back from it too
+        _exit(0)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:
+            pass
+    encoded = encode(report)
+    if len(encoded) > request["max_report_bytes"]:
+        encoded = encode(("output-limit", None, f"the value is longer than {request['max_report_bytes']} bytes"))
+    write_all(report_fd, token + ENDED + encoded)
+    _exit(0)
+
+
+def _program(request: dict[str, Any]) -> Report:
+    name = request["name"]
+    try:
+        namespace = _new_module("__main__" if name is None else "program")
+        _execute(request["code"], namespace)
+        if name is None:
+            return "ok", None, ""
+        return "ok", str(_function(namespace, name)()), ""
+    except SystemExit as error:
+        if name is None and error.code in (None, 0):
+            return "ok", None, ""
+        return "error", None, describe(error)
+    except BaseException as error:
+        return _status(error), None, describe(error)
+
+
+def _serve(request: dict[str, Any]) -> Report:
+    """The code's end of a check: answers calls of its entry point until the tests end."""
+    calls, answers = request["calls_fd"], request["answers_fd"]
+    try:
+        namespace = _new_module("program")
+        _execute(request["code"], namespace)
+        function = _function(namespace, request["name"])
+    except BaseException as error:
+        send(answers, _raised(error))
+        return _status(error), None, describe(error)
+    send(answers, ("ready",))
+    pid = _getpid()
+    while True:
+        try:
+            args, kwargs = receive(calls)
+        except PeerGoneError:
+            return "ok", None, ""
+        try:
+            answer = encode(("value", function(*args, **kwargs)))
+        except BaseException as error:
+            answer = encode(_raised(error))
+        if _getpid() != pid:
+            _exit(0)
+        write_all(answers, b"%16d" % len(answer) + answer)
+
+
+def _tests(request: dict[str, Any]) -> Report:
+    """The trusted end of a check: the entry point is a stand-in that asks the code's process."""
+    calls, answers, name = request["calls_fd"], request["answers_fd"], request["name"]
+    raised: list[tuple[BaseException, str]] = []
+    gone: list[str] = []
+
+    def answer_of() -> Any:
+        try:
+            kind, *rest = receive(answers)
+            if kind == "raised":
+                class_name, message, text = rest
+                error = _exception(str(class_name), str(message))
+                raised.append((error, str(text)))
+                raise error
+            return rest[0] if kind == "value" else None
+        except (PeerGoneError, TypeError, ValueError) as error:
+            if raised and raised[-1][0] is error:
+                raise
+            gone.append(str(error))
+            raise PeerGoneError(f"the program's process did not answer: {error}") from None
+
+    def candidate(*args: Any, **kwargs: Any) -> Any:
+        try:
+            send(calls, (args, kwargs))
+        except OSError as error:
+            gone.append(str(error))
+            raise PeerGoneError("the program's process is gone") from None
+        return answer_of()
+
+    candidate.__name__ = candidate.__qualname__ = name
+    try:
+        answer_of()  # that it is ready
+        namespace = _new_module("tests")
+        namespace[name] = candidate
+        _execute(_without(request["code"], name), namespace, TESTS_FILE)
+    except BaseException as error:
+        text = describe(error, TESTS_FILE)
+        for exception, trace in raised:
+            if exception is error:
+                text = last_lines(trace)
+        return ("gone" if gone else _status(error)), None, text
+    return ("gone" if gone else "ok"), None, ""
+
+
+def _without(tests: str, name: str) -> Any:
+    """The tests' syntax tree without definitions of the entry point: a prompt's stub must not hide the code's."""
+    tree: Any = compile(tests, TESTS_FILE, "exec", _ONLY_AST)
+    tree.body = [node for node in tree.body if getattr(node, "name", None) != name]
+    return tree
+
+
+def _exception(class_name: str, message: str) -> BaseException:
+    kind = getattr(builtins, class_name, None)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        try:
+            return kind(message)
+        except Exception:  # UnicodeDecodeError, say, takes five arguments
+            pass
+    return CandidateError(f"{class_name}: {message}")
+
+
+def _raised(error: BaseException) -> tuple[str, str, str, str]:
+    try:
+        message = str(error)[:_TRACEBACK_CHARACTERS]
+    except BaseException:
+        message = ""
+    return "raised", str(type(error).__name__), message, describe(error)
+
+
+def _status(error: BaseException) -> str:
+    return "memory" if isinstance(error, MemoryError) else "error"
+
+
+def _new_module(name: str) -> dict[str, Any]:
+    # Registered, because dataclasses and pickle look a class's module up.
+    module = type(sys)(name)
+    _modules[name] = module
+    return module.__dict__
+
+
+def _execute(source: Any, namespace: dict[str, Any], file: str = PROGRAM_FILE) -> None:
+    exec(compile(source, file, "exec", dont_inherit=True), namespace)
+
+
+def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
+    function = namespace.get(name)
+    if not callable(function):
+        raise NameError(f"the program defines no function {name!r}")
+    return function
+
+
+def describe(error: BaseException, file: str = PROGRAM_FILE) -> str:
+    """The last lines of its traceback, without this module's own frames."""
+    try:
+        import traceback
+
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename != file:
+            trace = trace.tb_next
+        return last_lines("".join(traceback.format_exception(type(error), error, trace)))
+    except BaseException:
+        return type(error).__name__
+
+
+def last_lines(text: str) -> str:
+    """As much of the end as a model or a person reads."""
+    return "\n".join(text.rstrip().splitlines()[-_TRACEBACK_LINES:])[-_TRACEBACK_CHARACTERS:]

@@ -1,0 +1,153 @@
+"""Runs programs and checks, a bounded number at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from lamas_local.config import ConfigError, SandboxConfig
+from lamas_local.sandbox.isolation import Isolation, Kind, candidates
+from lamas_local.sandbox.process import Outcome, SandboxProcess
+from lamas_local.sandbox.result import SandboxError, SandboxResult, Status
+
+_STATUSES: dict[str, Status] = {
+    "ok": "ok",
+    "error": "error",
+    "memory": "memory",
+    "output-limit": "output-limit",
+}
+"""What a worker may say of itself; the others only the owner can tell."""
+
+
+_PROBE_S = 30.0
+_PROBE = "import traceback, json, math, random"
+
+
+class Sandbox:
+    """Runs programs, at most `max_runs` at once, each in a fresh process and folder."""
+
+    def __init__(self, config: SandboxConfig, kind: Kind | None = None) -> None:
+        """Find the strongest isolation this platform gives, by trying.
+
+        Args:
+            kind: this kind of isolation and no other, for tests.
+
+        Raises:
+            ConfigError: it is less than `config.isolation` demands, or there is none.
+        """
+        self.config = config
+        self._isolation = _strongest(kind)
+        if config.isolation == "strict" and not self._isolation.is_strict:
+            raise ConfigError(
+                f"sandbox.isolation is 'strict', which needs a working bubblewrap, and this platform gives "
+                f"{self._isolation.name!r}: install bubblewrap 0.7 or later (the program bwrap; in a container, allow "
+                f"user namespaces), or set sandbox.isolation to 'best-effort'"
+            )
+        self.isolation = self._isolation.name
+        """Which isolation is in force, for people and for the trace."""
+        self._places = asyncio.Semaphore(config.max_runs)
+
+    async def run(self, code: str, function: str | None = None) -> SandboxResult:
+        """Run a program; with `function`, then call that function without arguments for its value.
+
+        The value is the program's own word: the code runs in the process that reports it (docs/sandbox.md).
+
+        Raises:
+            SandboxError: the sandbox failed, not the program.
+        """
+        asked = time.monotonic()
+        async with self._places:
+            started = time.monotonic()
+            process = SandboxProcess(self._isolation, self.config)
+            await process.start("program", code, function)
+            outcome = await process.wait()
+            status, value, trace = _judge(outcome)
+            return SandboxResult(status, value, outcome.output, trace, asked, started, time.monotonic())
+
+    async def check(self, code: str, entry_point: str, tests: str) -> SandboxResult:
+        """Run `tests`, trusted source that calls `entry_point` by name, against the untrusted `code` that defines it.
+
+        The tests run in a process that the code cannot reach, so the code cannot forge their result: `ok` means that
+        every test ran and passed. An assertion that fails or an exception in either is `error`. Arguments and returned
+        values cross as plain data (None, bool, numbers, str, bytes, list, tuple, dict, set); anything else is `error`.
+        A definition of `entry_point` in `tests` is passed over. The two processes are one run.
+
+        Raises:
+            SandboxError: the sandbox failed, not the program.
+        """
+        asked = time.monotonic()
+        async with self._places:
+            started = time.monotonic()
+            program, tester = (SandboxProcess(self._isolation, self.config) for _ in range(2))
+            calls, answers = os.pipe(), os.pipe()
+            waits: list[asyncio.Future[Outcome]] = []
+            try:
+                try:
+                    await program.start("serve", code, entry_point, calls[0], answers[1])
+                    waits.append(asyncio.ensure_future(program.wait()))
+                    await tester.start("tests", tests, entry_point, calls[1], answers[0])
+                    waits.append(asyncio.ensure_future(tester.wait()))
+                finally:
+                    for fd in (*calls, *answers):
+                        os.close(fd)
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                if waits[0].done() and waits[0].exception() is None and waits[0].result().report is None:
+                    tester.stop()  # the program was ended, or ended itself
+                else:
+                    await asyncio.wait(waits[1:])
+                    program.stop()
+                served, tested = [await wait for wait in waits]
+            finally:
+                for wait in waits:
+                    wait.cancel()
+                await asyncio.gather(*waits, return_exceptions=True)
+            status, _, trace = _judge_check(served, tested)
+            return SandboxResult(status, None, served.output + tested.output, trace, asked, started, time.monotonic())
+
+
+def _judge(outcome: Outcome) -> tuple[Status, str | None, str]:
+    """Status, value and traceback of one process."""
+    if outcome.limit is not None:
+        return outcome.limit, None, ""
+    if outcome.report is None or outcome.report[0] not in _STATUSES:
+        return "killed", None, outcome.ending
+    status, value, trace = outcome.report
+    return _STATUSES[status], value, trace
+
+
+def _judge_check(served: Outcome, tested: Outcome) -> tuple[Status, str | None, str]:
+    """Of the code's process and the tests': only the tests' own report can be `ok`."""
+    for outcome in (served, tested):
+        if outcome.limit is not None:
+            return outcome.limit, None, ""
+    if served.report is None and (tested.report is None or tested.report[0] == "gone"):
+        return "killed", None, served.ending
+    if tested.report is not None and tested.report[0] == "gone":
+        return "error", None, tested.report[2] or "The program stopped answering."
+    return _judge(tested)
+
+
+@cache
+def _strongest(kind: Kind | None) -> Isolation:
+    """The first isolation that runs a program that imports something."""
+    # In a thread of its own, because the caller's may have an event loop that runs.
+    with ThreadPoolExecutor(1) as thread:
+        for isolation in candidates(kind):
+            if thread.submit(lambda one: asyncio.run(_works(one)), isolation).result():
+                return isolation
+    raise ConfigError(
+        f"sandbox: {'no isolation' if kind is None else repr(kind)} works on this platform, so no model-written code "
+        f"can run; choose operators and a task without code"
+    )
+
+
+async def _works(isolation: Isolation) -> bool:
+    process = SandboxProcess(isolation, SandboxConfig(wall_s=_PROBE_S))
+    try:
+        await process.start("program", _PROBE, None)
+        return _judge(await process.wait())[0] == "ok"
+    except SandboxError:
+        return False
