@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from types import CodeType
 from typing import Any, Literal
@@ -98,7 +99,11 @@ class Isolation:
         """Its system call filter, empty where there is none."""
         if not self.has_filter:
             return b""
-        return seccomp.system_call_filter(has_namespaces=self.kind != "process limits")
+        return seccomp.system_call_filter(
+            sees_host=self.kind != "bubblewrap",
+            sees_processes=self.kind == "process limits",
+            is_owner=self.kind != "bubblewrap" and not self.has_own_user,
+        )
 
     def _num_counted(self) -> int:
         """Processes that the limit counts besides the run's own."""
@@ -157,15 +162,15 @@ def candidates(kind: Kind | None = None) -> Iterator[Isolation]:
     """What might work here, strongest first; only a try shows whether it does."""
     is_root = os.geteuid() == 0 if hasattr(os, "geteuid") else False
     own_user = [True, False] if is_root and _mapped_users() is not None else [False]
-    has_landlock, has_filter = _landlock_version() > 0, bool(seccomp.system_call_filter(has_namespaces=True))
+    has_landlock, has_filter = _landlock_version() > 0, _is_linux() and bool(seccomp.system_call_filter())
     for one in KINDS if kind is None else (kind,):
         if one == "bubblewrap" and shutil.which("bwrap") is None:
             continue
-        if one == "namespaces" and not (_is_linux() and has_landlock):
-            continue  # without Landlock its mount namespace would still show all files
-        for has_own_user in own_user:
-            for filtered in (True, False) if has_filter and _is_linux() else (False,):
-                yield Isolation(one, has_own_user, has_landlock and one != "bubblewrap", filtered)
+        if one == "namespaces" and not (has_landlock and has_filter):
+            continue  # its mount namespace alone would still show all files and sockets
+        filtered = [True] if one == "namespaces" else [True, False] if has_filter else [False]
+        for has_own_user, is_filtered in product(own_user, filtered):
+            yield Isolation(one, has_own_user, has_landlock and one != "bubblewrap", is_filtered)
 
 
 def _limits(config: SandboxConfig, num_processes: int) -> dict[str, int]:

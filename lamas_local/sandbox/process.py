@@ -20,7 +20,7 @@ from lamas_local.sandbox.inside.plain import decode
 from lamas_local.sandbox.inside.processes import children, descendants
 from lamas_local.sandbox.isolation import Isolation, environment, request_bytes
 from lamas_local.sandbox.result import SandboxError
-from lamas_local.sandbox.usage import usage_of
+from lamas_local.sandbox.usage import folder_bytes, usage_of
 
 Limit = Literal["timeout", "memory", "output-limit"]
 _WATCH_S = 0.1
@@ -62,7 +62,6 @@ class SandboxProcess:
             SandboxError: it could not be started.
         """
         uid = self._isolation.new_user()
-        max_report = self._config.output_kib * 1024
         fds = [fd for fd in (calls_fd, answers_fd) if fd is not None]
         report_end, report_fd = os.pipe()
         mine, theirs = [report_end], [report_fd]
@@ -90,6 +89,8 @@ class SandboxProcess:
             for fd in [*mine, *theirs]:
                 os.close(fd)
         self._report_end = report_end
+        # In a thread, because some settings are read from the whole machine's processes.
+        settings = await asyncio.to_thread(self._isolation.settings, self._config, uid, self._folder)
         self._request = request_bytes(
             {
                 "mode": mode,
@@ -99,8 +100,8 @@ class SandboxProcess:
                 "report_fd": report_fd,
                 "calls_fd": calls_fd,
                 "answers_fd": answers_fd,
-                "max_report_bytes": max_report,
-                "confine": self._isolation.settings(self._config, uid, self._folder),
+                "max_report_bytes": self._config.output_kib * 1024,
+                "confine": settings,
             }
         )
 
@@ -160,8 +161,7 @@ class SandboxProcess:
                 os.kill(pid, signal.SIGCONT if first else signal.SIGKILL)
 
     def _end(self, limit: Limit) -> None:
-        if self._limit is None and self._process.returncode is None:
-            self._limit = limit
+        self._limit = self._limit or limit
         self.stop()
 
     async def _gone(self) -> None:
@@ -227,6 +227,10 @@ class SandboxProcess:
                 self._end("timeout")
             elif usage.memory_bytes > self._config.memory_mib * 2**20:
                 self._end("memory")
+            elif self._isolation.kind == "process limits" and self._folder is not None:
+                # No file system of its own, so nothing else bounds the sum of its files.
+                if await asyncio.to_thread(folder_bytes, self._folder) > self._config.file_mib * 2**20:
+                    self._end("output-limit")
 
     def _outcome(self) -> Outcome:
         output = self._output[: self._config.output_kib * 1024].decode(errors="replace")

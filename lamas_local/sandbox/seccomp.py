@@ -17,7 +17,7 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 
 # Numbers on x86_64 and aarch64.
-_FORBIDDEN = {
+_FORBIDDEN: dict[str, tuple[int | None, int | None]] = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
@@ -56,6 +56,29 @@ _FORBIDDEN = {
     "mq_open": (240, 180),
 }
 _NO_NETWORK = {"socket": (41, 198)}  # socketpair stays
+_NO_METADATA: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "truncate": (76, 45),  # Landlock covers it from version 3
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+}
 _NO_OTHER_PROCESSES = {
     "tkill": (200, 130),
     "rt_sigqueueinfo": (129, 138),
@@ -82,18 +105,24 @@ _ONLY_ITSELF = {
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 
 
-def system_call_filter(*, has_namespaces: bool) -> bytes:
+def system_call_filter(*, sees_host: bool = False, sees_processes: bool = False, is_owner: bool = False) -> bytes:
     """A seccomp program as an array of `sock_filter`; empty on an architecture whose numbers are not known here.
 
     Args:
-        has_namespaces: processes and network are separate already; otherwise sockets and whatever acts on other
-            processes are forbidden too, and `PID_MARK` must be replaced by the worker's id.
+        sees_host: the host's network or the names of its sockets are within reach: no sockets but `socketpair`.
+        sees_processes: other processes are within reach: nothing that acts on them; `PID_MARK` must be replaced by the
+            worker's id.
+        is_owner: files of the host belong to the program's user: no changes of their rights and times, which Landlock
+            does not cover.
     """
     machine = platform.machine()
     if machine not in _ARCHITECTURES:
         return b""
     column = list(_ARCHITECTURES).index(machine)
-    forbidden = _FORBIDDEN if has_namespaces else _FORBIDDEN | _NO_NETWORK | _NO_OTHER_PROCESSES
+    forbidden = dict(_FORBIDDEN)
+    forbidden |= _NO_NETWORK if sees_host else {}
+    forbidden |= _NO_OTHER_PROCESSES if sees_processes else {}
+    forbidden |= _NO_METADATA if is_owner else {}
     parts = [
         _step(_LOAD, _ARCH) + _step(_EQUAL, _ARCHITECTURES[machine], 1, 0) + _step(_RETURN, _KILL),
         _step(_LOAD, _NUMBER) + _step(_AT_LEAST, _X32_BIT, 0, 1) + _step(_RETURN, _KILL),
@@ -102,10 +131,11 @@ def system_call_filter(*, has_namespaces: bool) -> bytes:
         _step(_EQUAL, _CLONE[column], 0, 4) + _step(_LOAD, _ARGUMENTS),
         _step(_ANY_BIT, _NEW_NAMESPACES, 0, 1) + _step(_RETURN, _ERRNO | _EPERM) + _step(_RETURN, _ALLOW),
     ]
-    parts += [_step(_EQUAL, numbers[column], 0, 1) + _step(_RETURN, _ERRNO | _EPERM) for numbers in forbidden.values()]
-    if not has_namespaces:
-        for numbers in _ONLY_ITSELF.values():
-            parts.append(_step(_EQUAL, numbers[column], 0, 5) + _step(_LOAD, _ARGUMENTS) + _step(_EQUAL, 0, 2, 0))
+    numbers = [pair[column] for pair in forbidden.values()]
+    parts += [_step(_EQUAL, number, 0, 1) + _step(_RETURN, _ERRNO | _EPERM) for number in numbers if number is not None]
+    if sees_processes:
+        for pair in _ONLY_ITSELF.values():
+            parts.append(_step(_EQUAL, pair[column], 0, 5) + _step(_LOAD, _ARGUMENTS) + _step(_EQUAL, 0, 2, 0))
             parts.append(_step(_EQUAL, int.from_bytes(PID_MARK, "little"), 1, 0))
             parts.append(_step(_RETURN, _ERRNO | _EPERM) + _step(_RETURN, _ALLOW))
     return b"".join(parts) + _step(_RETURN, _ALLOW)

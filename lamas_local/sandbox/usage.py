@@ -52,3 +52,15 @@ def _portable_usage(pid: int) -> Usage:
     except psutil.Error:
         pass
     return Usage(cpu, memory)
+
+
+def folder_bytes(folder: str) -> int:
+    """Disk space of all files below the folder."""
+    total = 0
+    for parent, _, names in os.walk(folder, onerror=None):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+            except OSError:
+                continue
+    return total

@@ -70,7 +70,7 @@ def after_fork(settings: dict[str, Any]) -> None:
     landlock = linux.Landlock(readable, settings["devices"], settings["folder"]) if readable else None
     if uid is not None:
         linux.become(uid, linux.CAP_DAC_READ_SEARCH if settings["may_pass_folders"] else 0)
-    elif kind == "namespaces":
+    else:
         linux.set_capabilities(0)
     linux.forbid_new_privileges()
     if landlock is not None:
@@ -115,7 +115,8 @@ def _wait_and_kill(child: int) -> int:
         for pid in stopped:
             _send(pid, signal.SIGKILL)
         time.sleep(0.001)
-        status = _reap(child) if status is None else (_reap(child), status)[1]
+        reaped = _reap(child)
+        status = reaped if status is None else status
     return signal.SIGKILL if status is None else status
 
 
@@ -131,7 +132,7 @@ def _reap(child: int) -> int | None:
 
 
 def _send(pid: int, signal: int) -> None:
-    try:
+    try:  # noqa: SIM105, contextlib takes longer to import than all this
         os.kill(pid, signal)
     except ProcessLookupError:
         pass

@@ -42,12 +42,14 @@ def work(request: dict[str, Any]) -> None:
     pid = _getpid()
     token, report_fd = request["token"], request["report_fd"]
     write_all(report_fd, token + BEGAN)
+    stdout: Any = sys.stdout
+    stdout.reconfigure(line_buffering=True)  # what was printed before a kill is worth having
     mode: Callable[[dict[str, Any]], Report] = {"program": _program, "serve": _serve, "tests": _tests}[request["mode"]]
     report = mode(request)
     if _getpid() != pid:  # a child that the program forked came back from it too
         _exit(0)
     for stream in (sys.stdout, sys.stderr):
-        try:
+        try:  # noqa: SIM105, contextlib takes longer to import than all this
             stream.flush()
         except BaseException:
             pass
@@ -69,9 +71,9 @@ def _program(request: dict[str, Any]) -> Report:
     except SystemExit as error:
         if name is None and error.code in (None, 0):
             return "ok", None, ""
-        return "error", None, describe(error)
+        return "error", None, describe(error, request["code"])
     except BaseException as error:
-        return _status(error), None, describe(error)
+        return _status(error), None, describe(error, request["code"])
 
 
 def _serve(request: dict[str, Any]) -> Report:
@@ -82,8 +84,9 @@ def _serve(request: dict[str, Any]) -> Report:
         _execute(request["code"], namespace)
         function = _function(namespace, request["name"])
     except BaseException as error:
-        send(answers, _raised(error))
-        return _status(error), None, describe(error)
+        raised = _raised(error, request["code"])
+        send(answers, raised)
+        return _status(error), None, raised[3]
     send(answers, ("ready",))
     pid = _getpid()
     while True:
@@ -94,7 +97,7 @@ def _serve(request: dict[str, Any]) -> Report:
         try:
             answer = encode(("value", function(*args, **kwargs)))
         except BaseException as error:
-            answer = encode(_raised(error))
+            answer = encode(_raised(error, request["code"]))
         if _getpid() != pid:
             _exit(0)
         write_all(answers, b"%16d" % len(answer) + answer)
@@ -136,7 +139,7 @@ def _tests(request: dict[str, Any]) -> Report:
         namespace[name] = candidate
         _execute(_without(request["code"], name), namespace, TESTS_FILE)
     except BaseException as error:
-        text = describe(error, TESTS_FILE)
+        text = describe(error, request["code"], TESTS_FILE)
         for exception, trace in raised:
             if exception is error:
                 text = last_lines(trace)
@@ -161,12 +164,12 @@ def _exception(class_name: str, message: str) -> BaseException:
     return CandidateError(f"{class_name}: {message}")
 
 
-def _raised(error: BaseException) -> tuple[str, str, str, str]:
+def _raised(error: BaseException, source: str) -> tuple[str, str, str, str]:
     try:
         message = str(error)[:_TRACEBACK_CHARACTERS]
     except BaseException:
         message = ""
-    return "raised", str(type(error).__name__), message, describe(error)
+    return "raised", str(type(error).__name__), message, describe(error, source)
 
 
 def _status(error: BaseException) -> str:
@@ -185,16 +188,19 @@ def _execute(source: Any, namespace: dict[str, Any], file: str = PROGRAM_FILE) -
 
 
 def _function(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    function = namespace.get(name)
-    if not callable(function):
+    function: Callable[..., Any] | None = namespace.get(name)
+    if function is None or not callable(function):
         raise NameError(f"the program defines no function {name!r}")
     return function
 
 
-def describe(error: BaseException, file: str = PROGRAM_FILE) -> str:
+def describe(error: BaseException, source: str, file: str = PROGRAM_FILE) -> str:
     """The last lines of its traceback, without this module's own frames."""
     try:
+        import linecache
         import traceback
+
+        linecache.cache[file] = (len(source), None, source.splitlines(True), file)
 
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename != file:
