@@ -222,15 +222,21 @@ class SandboxProcess:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_WATCH_S)
-            usage = usage_of(self._process.pid)
-            if usage.cpu_s > self._config.cpu_s:
-                self._end("timeout")
-            elif usage.memory_bytes > self._config.memory_mib * 2**20:
-                self._end("memory")
-            elif self._isolation.kind == "process limits" and self._folder is not None:
-                # No file system of its own, so nothing else bounds the sum of its files.
-                if await asyncio.to_thread(folder_bytes, self._folder) > self._config.file_mib * 2**20:
-                    self._end("output-limit")
+            limit = await self._exceeded()
+            if limit is not None:
+                self._end(limit)
+
+    async def _exceeded(self) -> Limit | None:
+        """The limit that all its processes together are over."""
+        usage = usage_of(self._process.pid)
+        if usage.cpu_s > self._config.cpu_s:
+            return "timeout"
+        if usage.memory_bytes > self._config.memory_mib * 2**20:
+            return "memory"
+        if self._isolation.kind != "process limits" or self._folder is None:
+            return None  # its file system is bounded
+        is_full = await asyncio.to_thread(folder_bytes, self._folder) > self._config.file_mib * 2**20
+        return "output-limit" if is_full else None
 
     def _outcome(self) -> Outcome:
         output = self._output[: self._config.output_kib * 1024].decode(errors="replace")
