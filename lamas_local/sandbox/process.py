@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
@@ -186,13 +185,17 @@ class SandboxProcess:
         folder, self._folder = self._folder, None
         if folder is None:
             return
-        try:
-            await asyncio.to_thread(shutil.rmtree, folder)
-        except (OSError, RecursionError):
-            # Folders without rights, or nested deeper than a path may be long; these two programs manage.
-            for command in (("chmod", "-R", "u+rwx", folder), ("rm", "-rf", folder)):
-                remover = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
-                await remover.wait()
+        # Programs, because a tree may be nested deeper than Python can recurse or keep files open.
+        for command in (("rm", "-rf"), ("chmod", "-R", "u+rwx"), ("rm", "-rf")):
+            try:
+                os.rmdir(folder)
+                return
+            except FileNotFoundError:
+                return
+            except OSError:
+                pass
+            remover = await asyncio.create_subprocess_exec(*command, folder, stderr=asyncio.subprocess.DEVNULL)
+            await remover.wait()
 
     async def _feed(self) -> None:
         stdin = self._process.stdin

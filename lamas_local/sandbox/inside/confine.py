@@ -46,6 +46,7 @@ def before_fork(settings: dict[str, Any], fds: list[int]) -> None:
 def after_fork(settings: dict[str, Any]) -> None:
     """Confine the worker: from here on nothing is undone."""
     uid, kind = settings["uid"], settings["kind"]
+    os.setsid()  # a signal to the worker's group must not reach the processes that watch it
     for name, limit in settings["limits"].items():
         number = getattr(resource, name, None)
         if number is not None:
