@@ -7,13 +7,14 @@ import contextlib
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import IO, Literal
 
 from lamas_local.config import SandboxConfig
+from lamas_local.sandbox.exit import exit_of
 from lamas_local.sandbox.inside.channel import BEGAN, ENDED
 from lamas_local.sandbox.inside.plain import decode
 from lamas_local.sandbox.inside.processes import children, descendants
@@ -42,7 +43,7 @@ class Outcome:
 
 
 class SandboxProcess:
-    """One process and everything it starts. Use `start`, then `wait`; `wait` leaves nothing behind however it ends."""
+    """One process and everything it starts, as a context: nothing of it is left however the context ends."""
 
     def __init__(self, isolation: Isolation, config: SandboxConfig) -> None:
         self._isolation, self._config = isolation, config
@@ -51,58 +52,63 @@ class SandboxProcess:
         self._token = secrets.token_bytes(16)
         self._folder: str | None = None
         self._output, self._report = bytearray(), bytearray()
+        self._helpers: list[asyncio.Future[None]] = []
+        self._files: list[IO[bytes]] = []
+        self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(
+    async def __aenter__(self) -> SandboxProcess:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        # Shielded: a second cancellation must not leave anything behind either.
+        await asyncio.shield(asyncio.ensure_future(self._close()))
+
+    def start(
         self, mode: str, code: str, name: str | None, calls_fd: int | None = None, answers_fd: int | None = None
     ) -> None:
-        """Start it on a request (see `inside.worker`); the two pipe ends stay the caller's to close.
+        """Start it; what to do (see `inside.worker`) is told in `wait`. The two pipe ends stay the caller's to close.
 
         Raises:
             SandboxError: it could not be started.
         """
         uid = self._isolation.new_user()
-        fds = [fd for fd in (calls_fd, answers_fd) if fd is not None]
         report_end, report_fd = os.pipe()
-        mine, theirs = [report_end], [report_fd]
+        self._files.append(os.fdopen(report_end, "rb", 0))
+        theirs = [report_fd]
         try:
             if self._isolation.kind != "bubblewrap":
                 self._folder = tempfile.mkdtemp(prefix="lamas-sandbox-")
                 if uid is not None:
                     os.chown(self._folder, uid, uid)
             filter_fd = self._filter_pipe(theirs)
-            self._process = await asyncio.create_subprocess_exec(
-                *self._isolation.command(self._config, filter_fd),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                pass_fds=[*fds, *theirs],
+            self._process = subprocess.Popen(
+                self._isolation.command(self._config, filter_fd),
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[*theirs, *(fd for fd in (calls_fd, answers_fd) if fd is not None)],
                 env=environment(self._folder),
                 cwd=self._folder or "/",
                 start_new_session=True,  # away from the caller's terminal
             )
-            mine.clear()
         except OSError as error:
-            await self._remove_folder()
             raise SandboxError(f"the sandbox could not be started: {error}") from error
         finally:
-            for fd in [*mine, *theirs]:
+            for fd in theirs:
                 os.close(fd)
-        self._report_end = report_end
-        # In a thread, because some settings are read from the whole machine's processes.
-        settings = await asyncio.to_thread(self._isolation.settings, self._config, uid, self._folder)
-        self._request = request_bytes(
-            {
-                "mode": mode,
-                "code": code,
-                "name": name,
-                "token": self._token,
-                "report_fd": report_fd,
-                "calls_fd": calls_fd,
-                "answers_fd": answers_fd,
-                "max_report_bytes": self._config.output_kib * 1024,
-                "confine": settings,
-            }
-        )
+        self._exited = exit_of(self._process)
+        self._uid = uid
+        self._request = {
+            "mode": mode,
+            "code": code,
+            "name": name,
+            "token": self._token,
+            "report_fd": report_fd,
+            "calls_fd": calls_fd,
+            "answers_fd": answers_fd,
+            "max_report_bytes": self._config.output_kib * 1024,
+        }
 
     def _filter_pipe(self, theirs: list[int]) -> int | None:
         """A pipe with the filter in it, for bubblewrap to read."""
@@ -121,27 +127,35 @@ class SandboxProcess:
         Raises:
             SandboxError: it ended before the program could begin.
         """
-        assert self._process.stdout is not None
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._files += [process.stdin, process.stdout]
+        report_limit = self._config.output_kib * 1024 + _REPORT_SLACK_BYTES
         reads = [
-            asyncio.ensure_future(self._read(self._process.stdout, self._output, self._config.output_kib * 1024)),
-            asyncio.ensure_future(self._read_report()),
+            asyncio.ensure_future(self._read(process.stdout, self._output, self._config.output_kib * 1024)),
+            asyncio.ensure_future(self._read(self._files[0], self._report, report_limit)),
         ]
-        helpers = [*reads, asyncio.ensure_future(self._watch()), asyncio.ensure_future(self._feed())]
+        self._helpers += [
+            *reads,
+            asyncio.ensure_future(self._watch()),
+            asyncio.ensure_future(self._feed(process.stdin)),
+        ]
         try:
-            try:
-                await asyncio.wait_for(self._process.wait(), self._config.wall_s)
-            except asyncio.TimeoutError:
-                self._end("timeout")
-                await self._gone()
-            await asyncio.wait(reads, timeout=_PATIENCE_S)
-        finally:
-            # Shielded: a second cancellation must not leave anything behind either.
-            await asyncio.shield(asyncio.ensure_future(self._clean_up(helpers)))
+            await asyncio.wait_for(asyncio.shield(self._exited), self._config.wall_s)
+        except asyncio.TimeoutError:
+            self._end("timeout")
+            await self._gone()
+        await asyncio.wait(reads, timeout=_PATIENCE_S)
         return self._outcome()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "not started"
+        return self._process
 
     def stop(self) -> None:
         """Kill it; nobody needs it any more."""
-        if self._is_stopping or self._process.returncode is not None:
+        if self._process is None or self._is_stopping or self._exited.done():
             return
         self._is_stopping = True
         pid = self._process.pid
@@ -149,7 +163,7 @@ class SandboxProcess:
             if not sys.platform.startswith("linux"):
                 os.killpg(pid, signal.SIGKILL)
             elif self._isolation.kind == "process limits":
-                self._process.send_signal(signal.SIGTERM)  # its first process kills the others, then ends
+                os.kill(pid, signal.SIGTERM)  # its first process kills the others, then ends
             else:
                 # The death of a namespace's first process waits for all others; its parent's would not. Stopped, the
                 # parent cannot start it between the look and the kill.
@@ -165,60 +179,64 @@ class SandboxProcess:
 
     async def _gone(self) -> None:
         """Until the process has ended, by force when it takes too long."""
-        try:
-            await asyncio.wait_for(self._process.wait(), _PATIENCE_S)
-        except asyncio.TimeoutError:
-            for pid in (*descendants(self._process.pid), self._process.pid):
+        process = self._running()
+        await asyncio.wait([self._exited], timeout=_PATIENCE_S)
+        if not self._exited.done():
+            for pid in (*descendants(process.pid), process.pid):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            await self._process.wait()
+            await self._exited
 
-    async def _clean_up(self, helpers: Sequence[asyncio.Future[None]]) -> None:
-        self.stop()
-        await self._gone()
-        for helper in helpers:
+    async def _close(self) -> None:
+        if self._process is not None:
+            self.stop()
+            await self._gone()
+        for helper in self._helpers:
             helper.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        await asyncio.gather(*self._helpers, return_exceptions=True)
+        for file in self._files:
+            file.close()
         await self._remove_folder()
 
     async def _remove_folder(self) -> None:
-        folder, self._folder = self._folder, None
-        if folder is None:
+        if self._folder is None:
             return
         # Programs, because a tree may be nested deeper than Python can recurse or keep files open.
         for command in (("rm", "-rf"), ("chmod", "-R", "u+rwx"), ("rm", "-rf")):
             try:
-                os.rmdir(folder)
-                return
+                os.rmdir(self._folder)
             except FileNotFoundError:
                 return
             except OSError:
-                pass
-            remover = await asyncio.create_subprocess_exec(*command, folder, stderr=asyncio.subprocess.DEVNULL)
-            await remover.wait()
+                remover = subprocess.Popen([*command, self._folder], stderr=subprocess.DEVNULL)  # noqa: ASYNC220
+                await exit_of(remover)
+            else:
+                return
 
-    async def _feed(self) -> None:
-        stdin = self._process.stdin
-        assert stdin is not None
-        with contextlib.suppress(ConnectionError):  # it ended first
-            stdin.write(self._request)
-            await stdin.drain()
-            stdin.close()
-            await stdin.wait_closed()
+    async def _feed(self, stdin: IO[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        # In a thread, because some settings are read from all of the machine's processes.
+        settings = await asyncio.to_thread(self._isolation.settings, self._config, self._uid, self._folder)
+        transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, stdin)
+        writer = asyncio.StreamWriter(transport, protocol, None, loop)
+        try:
+            writer.write(request_bytes({**self._request, "confine": settings}))
+            await writer.drain()
+        except ConnectionError:
+            pass  # it ended first
+        finally:
+            writer.close()
 
-    async def _read(self, stream: asyncio.StreamReader, into: bytearray, limit: int) -> None:
-        while part := await stream.read(2**16):  # to its end: a full pipe would hold up the process's end
-            into += part[: max(0, limit + 1 - len(into))]
-            if len(into) > limit:
-                self._end("output-limit")
-
-    async def _read_report(self) -> None:
-        reader = asyncio.StreamReader()
+    async def _read(self, file: IO[bytes], into: bytearray, limit: int) -> None:
+        stream = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(self._report_end, "rb", 0)
+            lambda: asyncio.StreamReaderProtocol(stream), file
         )
         try:
-            await self._read(reader, self._report, self._config.output_kib * 1024 + _REPORT_SLACK_BYTES)
+            while part := await stream.read(2**16):  # to its end: a full pipe would hold up the process's end
+                into += part[: max(0, limit + 1 - len(into))]
+                if len(into) > limit:
+                    self._end("output-limit")
         finally:
             transport.close()
 
@@ -231,7 +249,7 @@ class SandboxProcess:
 
     async def _exceeded(self) -> Limit | None:
         """The limit that all its processes together are over."""
-        usage = usage_of(self._process.pid)
+        usage = usage_of(self._running().pid)
         if usage.cpu_s > self._config.cpu_s:
             return "timeout"
         if usage.memory_bytes > self._config.memory_mib * 2**20:
@@ -261,7 +279,7 @@ class SandboxProcess:
         return status, value, trace
 
     def _ending(self) -> str:
-        code = self._process.returncode or 0
+        code = self._exited.result()
         number = -code if code < 0 else code - 128
         if number <= 0:
             return f"The program ended with status {code} before its result was there."

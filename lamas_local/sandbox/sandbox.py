@@ -61,9 +61,9 @@ class Sandbox:
         asked = time.monotonic()
         async with self._places:
             started = time.monotonic()
-            process = SandboxProcess(self._isolation, self.config)
-            await process.start("program", code, function)
-            outcome = await process.wait()
+            async with self._new_process() as process:
+                process.start("program", code, function)
+                outcome = await process.wait()
             status, value, trace = _judge(outcome)
             return SandboxResult(status, value, outcome.output, trace, asked, started, time.monotonic())
 
@@ -81,31 +81,36 @@ class Sandbox:
         asked = time.monotonic()
         async with self._places:
             started = time.monotonic()
-            program, tester = (SandboxProcess(self._isolation, self.config) for _ in range(2))
-            calls, answers = os.pipe(), os.pipe()
-            waits: list[asyncio.Future[Outcome]] = []
-            try:
+            async with self._new_process() as program, self._new_process() as tester:
+                calls, answers = os.pipe(), os.pipe()
                 try:
-                    await program.start("serve", code, entry_point, calls[0], answers[1])
-                    waits.append(asyncio.ensure_future(program.wait()))
-                    await tester.start("tests", tests, entry_point, calls[1], answers[0])
-                    waits.append(asyncio.ensure_future(tester.wait()))
+                    program.start("serve", code, entry_point, calls[0], answers[1])
+                    tester.start("tests", tests, entry_point, calls[1], answers[0])
                 finally:
                     for fd in (*calls, *answers):
                         os.close(fd)
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                if waits[0].done() and waits[0].exception() is None and waits[0].result().report is None:
-                    tester.stop()  # the program was ended, or ended itself
-                else:
-                    await asyncio.wait(waits[1:])
-                    program.stop()
-                served, tested = [await wait for wait in waits]
-            finally:
-                for wait in waits:
-                    wait.cancel()
-                await asyncio.gather(*waits, return_exceptions=True)
+                served, tested = await _wait_for_both(program, tester)
             status, _, trace = _judge_check(served, tested)
             return SandboxResult(status, None, served.output + tested.output, trace, asked, started, time.monotonic())
+
+    def _new_process(self) -> SandboxProcess:
+        return SandboxProcess(self._isolation, self.config)
+
+
+async def _wait_for_both(program: SandboxProcess, tester: SandboxProcess) -> tuple[Outcome, Outcome]:
+    """The code's process and the tests'; where one has ended the other is not needed for long."""
+    waits = served, tested = asyncio.ensure_future(program.wait()), asyncio.ensure_future(tester.wait())
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if served.done() and served.result().report is None:
+            tester.stop()  # the program was ended, or ended itself
+        await asyncio.wait([tested])
+        program.stop()
+        return await served, await tested
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
 
 
 def _judge(outcome: Outcome) -> tuple[Status, str | None, str]:
@@ -145,9 +150,9 @@ def _strongest(kind: Kind | None) -> Isolation:
 
 
 async def _works(isolation: Isolation) -> bool:
-    process = SandboxProcess(isolation, SandboxConfig(wall_s=_PROBE_S))
     try:
-        await process.start("program", _PROBE, None)
-        return _judge(await process.wait())[0] == "ok"
+        async with SandboxProcess(isolation, SandboxConfig(wall_s=_PROBE_S)) as process:
+            process.start("program", _PROBE, None)
+            return _judge(await process.wait())[0] == "ok"
     except SandboxError:
         return False

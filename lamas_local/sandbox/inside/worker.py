@@ -9,6 +9,7 @@ import sys
 from lamas_local.sandbox.inside.channel import (
     BEGAN,
     ENDED,
+    MAX_MESSAGE_BYTES,
     PeerGoneError,
     receive,
     send,
@@ -96,6 +97,10 @@ def _serve(request: dict[str, Any]) -> Report:
             return "ok", None, ""
         try:
             answer = encode(("value", function(*args, **kwargs)))
+            if len(answer) > MAX_MESSAGE_BYTES:
+                raise OverflowError(
+                    f"the returned value takes {len(answer)} bytes; at most {MAX_MESSAGE_BYTES} can cross"
+                )
         except BaseException as error:
             answer = encode(_raised(error, request["code"]))
         if _getpid() != pid:

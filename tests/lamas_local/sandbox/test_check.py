@@ -67,7 +67,13 @@ async def test_right(sandbox: Sandbox) -> None:
 async def test_wrong(sandbox: Sandbox, body: str, last_line: str) -> None:
     result = await sandbox.check(f"{PROMPT}{body}\n", "doubled", TESTS)
     assert result.status == "error"
-    assert result.traceback.splitlines()[-1].removeprefix("<program>.").split("<locals>.")[-1].startswith(last_line)
+    assert (
+        result.traceback.splitlines()[-1]
+        .removeprefix("plain.")
+        .removeprefix("program.")
+        .split("<locals>.")[-1]
+        .startswith(last_line)
+    )
 
 
 async def test_the_failed_test_is_shown(sandbox: Sandbox) -> None:
@@ -125,7 +131,7 @@ CHEATS: list[tuple[str, str, set[Status]]] = [
     ("kills itself", "import os\ndef doubled(x): os.kill(os.getpid(), 9)", {"killed"}),
     ("kills all", "import os\ndef doubled(x): os.kill(-1, 9)", {"killed", "error"}),
     ("AssertionError replaced", "import builtins\nbuiltins.AssertionError = int\ndef doubled(x): return x", {"error"}),
-    ("builtins replaced", "import builtins\nbuiltins.len = builtins.range = lambda *_: ()\ndef doubled(x): return x", {"error"}),
+    ("builtins replaced", "import builtins\nbuiltins.len = builtins.range = lambda *_: ()\ndef doubled(x): return x", {"error", "killed"}),
     ("ast and json replaced", "import ast, json\nast.literal_eval = json.loads = lambda *_: []\ndef doubled(x): return x", {"error"}),
     ("check redefined", "def check(c): pass\ndef doubled(x): return x", {"error"}),
     ("the tests' module patched", "import sys, types\nsys.modules['tests'] = types.ModuleType('tests')\ndef doubled(x): return x", {"error"}),

@@ -110,6 +110,21 @@ async def test_runs_share_nothing(sandbox: Sandbox) -> None:
     assert (await sandbox.run("import os\nprint(os.listdir('.'))")).output == "[]\n"
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts open files by /proc")
+async def test_no_file_stays_open(sandbox: Sandbox) -> None:
+    await sandbox.run("")
+    before = sorted(os.listdir("/proc/self/fd"))
+    await asyncio.gather(
+        sandbox.run("1 / 0"), sandbox.check("f = abs", "f", "f(1)"), sandbox.run("import os; os.abort()")
+    )
+    task = asyncio.ensure_future(sandbox.run(SLEEPS))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.sleep(0.01)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 async def test_what_was_printed_before_the_end_is_kept(kind: Kind) -> None:
     sandbox = Sandbox(LIMITS.model_copy(update={"wall_s": 0.5}), kind)
     result = await sandbox.run("import time\nprint('so far')\ntime.sleep(99)")
