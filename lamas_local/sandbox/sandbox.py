@@ -39,12 +39,12 @@ class Sandbox:
             ConfigError: it is less than `config.isolation` demands, or there is none.
         """
         self.config = config
-        self._isolation = _strongest(kind)
+        self._isolation, refused = _strongest(kind)
         if config.isolation == "strict" and not self._isolation.is_strict:
             raise ConfigError(
-                f"sandbox.isolation is 'strict', which needs a working bubblewrap, and this platform gives "
-                f"{self._isolation.name!r}: install bubblewrap 0.7 or later (the program bwrap; in a container, allow "
-                f"user namespaces), or set sandbox.isolation to 'best-effort'"
+                f"sandbox.isolation is 'strict', which needs bubblewrap at work, but this platform gives "
+                f"{self._isolation.name!r} ({refused or 'bwrap is not installed'}): install bubblewrap 0.7 or later, "
+                f"in a container allow user namespaces, or set sandbox.isolation to 'best-effort'"
             )
         self.isolation = self._isolation.name
         """Which isolation is in force, for people and for the trace."""
@@ -136,23 +136,33 @@ def _judge_check(served: Outcome, tested: Outcome) -> tuple[Status, str | None, 
 
 
 @cache
-def _strongest(kind: Kind | None) -> Isolation:
-    """The first isolation that runs a program that imports something."""
+def _strongest(kind: Kind | None) -> tuple[Isolation, str]:
+    """The first isolation that runs a program, and why the strongest of those before it did not."""
+    refused = ""
     # In a thread of its own, because the caller's may have an event loop that runs.
     with ThreadPoolExecutor(1) as thread:
         for isolation in candidates(kind):
-            if thread.submit(lambda one: asyncio.run(_works(one)), isolation).result():
-                return isolation
+            problem = thread.submit(lambda one: asyncio.run(_problem(one)), isolation).result()
+            if problem is None:
+                return isolation, refused
+            refused = refused or problem
     raise ConfigError(
-        f"sandbox: {'no isolation' if kind is None else repr(kind)} works on this platform, so no model-written code "
-        f"can run; choose operators and a task without code"
+        f"sandbox: model-written code cannot run here, because {'no isolation' if kind is None else repr(kind)} works"
+        f"{f' ({refused})' if refused else ''}: choose a task and operators without code, or use Linux"
     )
 
 
-async def _works(isolation: Isolation) -> bool:
+async def _problem(isolation: Isolation) -> str | None:
+    """Why it does not run a program, in one line; None where it does."""
     try:
         async with SandboxProcess(isolation, SandboxConfig(wall_s=_PROBE_S)) as process:
             process.start("program", _PROBE, None)
-            return _judge(await process.wait())[0] == "ok"
-    except SandboxError:
-        return False
+            status, _, trace = _judge(await process.wait())
+            return None if status == "ok" else f"{isolation.name}: {status}, {_last_line(trace)}"
+    except SandboxError as error:
+        return _last_line(str(error))
+
+
+def _last_line(text: str) -> str:
+    """Its last line that is not empty."""
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "")

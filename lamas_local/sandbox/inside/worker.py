@@ -88,7 +88,7 @@ def _serve(request: dict[str, Any]) -> Report:
         raised = _raised(error, request["code"])
         send(answers, raised)
         return _status(error), None, raised[3]
-    send(answers, ("ready",))
+    send(answers, ("ready", None))
     pid = _getpid()
     while True:
         try:
@@ -108,48 +108,56 @@ def _serve(request: dict[str, Any]) -> Report:
         write_all(answers, b"%16d" % len(answer) + answer)
 
 
-def _tests(request: dict[str, Any]) -> Report:
-    """The trusted end of a check: the entry point is a stand-in that asks the code's process."""
-    calls, answers, name = request["calls_fd"], request["answers_fd"], request["name"]
-    raised: list[tuple[BaseException, str]] = []
-    gone: list[str] = []
+class _Candidate:
+    """Stands for the entry point in the tests: asks the code's process."""
 
-    def answer_of() -> Any:
-        try:
-            kind, *rest = receive(answers)
-            if kind == "raised":
-                class_name, message, text = rest
-                error = _exception(str(class_name), str(message))
-                raised.append((error, str(text)))
-                raise error
-            return rest[0] if kind == "value" else None
-        except (PeerGoneError, TypeError, ValueError) as error:
-            if raised and raised[-1][0] is error:
-                raise
-            gone.append(str(error))
-            raise PeerGoneError(f"the program's process did not answer: {error}") from None
+    def __init__(self, name: str, calls_fd: int, answers_fd: int) -> None:
+        self.__name__ = name
+        self._calls_fd, self._answers_fd = calls_fd, answers_fd
+        self.is_gone = False
+        self.raised: tuple[BaseException, str] | None = None
+        """The newest exception of the code, and its traceback there."""
 
-    def candidate(*args: Any, **kwargs: Any) -> Any:
+    def wait_until_ready(self) -> None:
+        self._answer()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            send(calls, (args, kwargs))
+            send(self._calls_fd, (args, kwargs))
         except OSError as error:
-            gone.append(str(error))
-            raise PeerGoneError("the program's process is gone") from None
-        return answer_of()
+            self.is_gone = True
+            raise PeerGoneError("the program's process is gone") from error
+        return self._answer()
 
-    candidate.__name__ = candidate.__qualname__ = name
+    def _answer(self) -> Any:
+        try:
+            kind, value, *rest = receive(self._answers_fd)
+            name, message, trace = (value, *map(str, rest)) if kind == "raised" else (None, "", "")
+        except (PeerGoneError, TypeError, ValueError) as error:
+            self.is_gone = True
+            raise PeerGoneError(f"the program's process did not answer: {error}") from None
+        if kind != "raised":
+            return value
+        exception = _exception(str(name), message)
+        self.raised = exception, trace
+        raise exception
+
+
+def _tests(request: dict[str, Any]) -> Report:
+    """The trusted end of a check."""
+    name = request["name"]
+    candidate = _Candidate(name, request["calls_fd"], request["answers_fd"])
     try:
-        answer_of()  # that it is ready
+        candidate.wait_until_ready()
         namespace = _new_module("tests")
         namespace[name] = candidate
         _execute(_without(request["code"], name), namespace, TESTS_FILE)
     except BaseException as error:
         text = describe(error, request["code"], TESTS_FILE)
-        for exception, trace in raised:
-            if exception is error:
-                text = last_lines(trace)
-        return ("gone" if gone else _status(error)), None, text
-    return ("gone" if gone else "ok"), None, ""
+        if candidate.raised is not None and candidate.raised[0] is error:
+            text = last_lines(candidate.raised[1])
+        return ("gone" if candidate.is_gone else _status(error)), None, text
+    return ("gone" if candidate.is_gone else "ok"), None, ""
 
 
 def _without(tests: str, name: str) -> Any:

@@ -249,7 +249,8 @@ async def test_without_bubblewrap(bwrap: str | None, tmp_path: Path, monkeypatch
         sandbox = Sandbox(LIMITS)
         assert sandbox.isolation.startswith(("namespaces", "process limits"))
         assert (await sandbox.run("print(1)")).output == "1\n"
-        with pytest.raises(ConfigError, match=r"sandbox\.isolation is 'strict'.*install bubblewrap"):
+        why = "not installed" if bwrap is None else "refused"
+        with pytest.raises(ConfigError, match=rf"sandbox\.isolation is 'strict'.*{why}.*install bubblewrap"):
             Sandbox(SandboxConfig(isolation="strict"))
     finally:
         sandbox_module._strongest.cache_clear()
