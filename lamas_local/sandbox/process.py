@@ -40,6 +40,8 @@ class Outcome:
     ending: str
     """A sentence on how it ended, for when there is no report."""
     output: str
+    is_stopped: bool
+    """It was killed because nobody needed it any more, or at a limit."""
 
 
 class SandboxProcess:
@@ -264,7 +266,7 @@ class SandboxProcess:
         report = bytes(self._report)
         if not self._is_stopping and self._token + BEGAN not in report:
             raise SandboxError(f"the sandbox ({self._isolation.name}) failed to start a program: {output.strip()}")
-        return Outcome(self._limit, self._parse(report), self._ending(), output)
+        return Outcome(self._limit, self._parse(report), self._ending(), output, self._is_stopping)
 
     def _parse(self, report: bytes) -> tuple[str, str | None, str] | None:
         _, found, content = report.rpartition(self._token + ENDED)

@@ -23,6 +23,7 @@ _STATUSES: dict[str, Status] = {
 
 
 _PROBE_S = 30.0
+_LAST_WORDS_S = 0.5
 _PROBE = "import traceback, json, math, random"
 
 
@@ -105,6 +106,9 @@ async def _wait_for_both(program: SandboxProcess, tester: SandboxProcess) -> tup
         if served.done() and served.result().report is None:
             tester.stop()  # the program was ended, or ended itself
         await asyncio.wait([tested])
+        # Where the tests missed an answer the program may just be ending, and how it ends is worth knowing.
+        is_gone = tested.exception() is None and _is_gone(tested.result())
+        await asyncio.wait([served], timeout=_LAST_WORDS_S if is_gone else 0)
         program.stop()
         return await served, await tested
     finally:
@@ -123,15 +127,20 @@ def _judge(outcome: Outcome) -> tuple[Status, str | None, str]:
     return _STATUSES[status], value, trace
 
 
+def _is_gone(tested: Outcome) -> bool:
+    """Whether the tests missed an answer."""
+    return tested.report is not None and tested.report[0] == "gone"
+
+
 def _judge_check(served: Outcome, tested: Outcome) -> tuple[Status, str | None, str]:
     """Of the code's process and the tests': only the tests' own report can be `ok`."""
     for outcome in (served, tested):
         if outcome.limit is not None:
             return outcome.limit, None, ""
-    if served.report is None and (tested.report is None or tested.report[0] == "gone"):
+    if served.report is None and not served.is_stopped and (tested.report is None or _is_gone(tested)):
         return "killed", None, served.ending
-    if tested.report is not None and tested.report[0] == "gone":
-        return "error", None, tested.report[2] or "The program stopped answering."
+    if _is_gone(tested):
+        return "error", None, "The program stopped answering, or answered with what is no value."
     return _judge(tested)
 
 
