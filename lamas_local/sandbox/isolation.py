@@ -130,7 +130,9 @@ class Isolation:
         for path in _readable():
             for folder in reversed(list(Path(path).parents)[:-1]):  # bubblewrap would copy a private home's mode
                 bwrap += ["--perms", "0755", "--dir", str(folder)]
-            bwrap += ["--ro-bind", path, path]
+            target = os.path.realpath(path)
+            # A link where the target is there too, as /lib often is to /usr/lib: each mount costs time.
+            bwrap += ["--symlink", target, path] if path != target in _readable() else ["--ro-bind", path, path]
         for device in _DEVICES:
             bwrap += ["--dev-bind-try", device, device]
         bwrap += ["--perms", "1777", "--size", str(config.file_mib * 2**20), "--tmpfs", _INSIDE_FOLDER]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import IO, Literal
 
@@ -42,6 +43,8 @@ class Outcome:
     output: str
     is_stopped: bool
     """It was killed because nobody needed it any more, or at a limit."""
+    ended: float
+    """Its last process was gone, `time.monotonic()`; its folder may still be there."""
 
 
 class SandboxProcess:
@@ -148,8 +151,9 @@ class SandboxProcess:
         except asyncio.TimeoutError:
             self._end("timeout")
             await self._gone()
+        ended = time.monotonic()
         await asyncio.wait(reads, timeout=_PATIENCE_S)
-        return self._outcome()
+        return self._outcome(ended)
 
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "not started"
@@ -217,8 +221,11 @@ class SandboxProcess:
 
     async def _feed(self, stdin: IO[bytes]) -> None:
         loop = asyncio.get_running_loop()
-        # In a thread, because some settings are read from all of the machine's processes.
-        settings = await asyncio.to_thread(self._isolation.settings, self._config, self._uid, self._folder)
+        isolation, arguments = self._isolation, (self._config, self._uid, self._folder)
+        if isolation.has_own_user or isolation.kind != "process limits":
+            settings = isolation.settings(*arguments)
+        else:  # reads all of the machine's processes
+            settings = await asyncio.to_thread(isolation.settings, *arguments)
         transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, stdin)
         writer = asyncio.StreamWriter(transport, protocol, None, loop)
         try:
@@ -261,12 +268,12 @@ class SandboxProcess:
         is_full = await asyncio.to_thread(folder_bytes, self._folder) > self._config.file_mib * 2**20
         return "output-limit" if is_full else None
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self, ended: float) -> Outcome:
         output = self._output[: self._config.output_kib * 1024].decode(errors="replace")
         report = bytes(self._report)
         if not self._is_stopping and self._token + BEGAN not in report:
             raise SandboxError(f"the sandbox ({self._isolation.name}) failed to start a program: {output.strip()}")
-        return Outcome(self._limit, self._parse(report), self._ending(), output, self._is_stopping)
+        return Outcome(self._limit, self._parse(report), self._ending(), output, self._is_stopping, ended)
 
     def _parse(self, report: bytes) -> tuple[str, str | None, str] | None:
         _, found, content = report.rpartition(self._token + ENDED)

@@ -66,7 +66,7 @@ class Sandbox:
                 process.start("program", code, function)
                 outcome = await process.wait()
             status, value, trace = _judge(outcome)
-            return SandboxResult(status, value, outcome.output, trace, asked, started, time.monotonic())
+            return SandboxResult(status, value, outcome.output, trace, asked, started, outcome.ended)
 
     async def check(self, code: str, entry_point: str, tests: str) -> SandboxResult:
         """Run `tests`, trusted source that calls `entry_point` by name, against the untrusted `code` that defines it.
@@ -92,7 +92,8 @@ class Sandbox:
                         os.close(fd)
                 served, tested = await _wait_for_both(program, tester)
             status, _, trace = _judge_check(served, tested)
-            return SandboxResult(status, None, served.output + tested.output, trace, asked, started, time.monotonic())
+            ended = max(served.ended, tested.ended)
+            return SandboxResult(status, None, served.output + tested.output, trace, asked, started, ended)
 
     def _new_process(self) -> SandboxProcess:
         return SandboxProcess(self._isolation, self.config)

@@ -159,7 +159,7 @@ CHEATS: list[tuple[str, str, set[Status]]] = [
 async def test_cheats(sandbox: Sandbox, code: str, statuses: set[Status]) -> None:
     result = await sandbox.check(code, "doubled", TESTS)
     assert result.status in statuses, result
-    assert result.ended - result.started < sandbox.config.wall_s + 1
+    assert result.ended - result.started < sandbox.config.wall_s + 2
 
 
 async def test_death_is_not_hidden_by_tests_that_catch_all(sandbox: Sandbox) -> None:
@@ -173,7 +173,7 @@ async def test_the_tests_are_bounded_too(kind: Kind) -> None:
         "def f():\n    return 10**9", "f", "import time\nfor _ in range(f()):\n    time.sleep(1)"
     )
     assert result.status == "timeout"
-    assert result.ended - result.started < 2.0
+    assert result.ended - result.started < 4.0
 
 
 async def test_both_outputs_are_kept(sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import secrets
@@ -26,7 +27,11 @@ from tests.lamas_local.sandbox.hostile import HOSTILE, Hostile
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the isolation is Linux's")
 SECRET_NAME = "LAMAS_CANARY"
 _PR_SET_CHILD_SUBREAPER = 36
-SLACK_S = 1.0
+
+
+def slack_s() -> float:
+    """A second on top of the limit; more on a busy machine, where the killed wait for a processor to die on."""
+    return max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ async def test_no_harm(hostile: Hostile, kind: Kind, host: Host, monkeypatch: py
     left = set(psutil.Process().children(recursive=True)) - before
 
     assert result.status in hostile.expected(kind), result
-    assert result.ended - result.started < sandbox.config.wall_s + SLACK_S
+    assert result.ended - result.started < sandbox.config.wall_s + slack_s()
     assert result.value is None
     assert "HARM" not in result.output, result
     assert host.secret not in result.output
@@ -138,11 +143,9 @@ def test_there_are_enough() -> None:
 
 async def test_runs_end_soon_when_all_are_hostile(kind: Kind) -> None:
     """Many at once, each with more children than it may have."""
-    import asyncio
-
     sandbox = Sandbox(LIMITS.model_copy(update={"wall_s": 1.5}), kind)
     bomb = next(hostile.code for hostile in HOSTILE if hostile.name == "fork bomb that goes on")
     began = time.monotonic()
     results = await asyncio.gather(*(sandbox.run(bomb) for _ in range(4)))
     assert {result.status for result in results} == {"timeout"}
-    assert time.monotonic() - began < sandbox.config.wall_s + SLACK_S
+    assert time.monotonic() - began < sandbox.config.wall_s + slack_s()

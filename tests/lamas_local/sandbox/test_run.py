@@ -126,10 +126,10 @@ async def test_no_file_stays_open(sandbox: Sandbox) -> None:
 
 
 async def test_what_was_printed_before_the_end_is_kept(kind: Kind) -> None:
-    sandbox = Sandbox(LIMITS.model_copy(update={"wall_s": 0.5}), kind)
+    sandbox = Sandbox(LIMITS.model_copy(update={"wall_s": 1.0}), kind)
     result = await sandbox.run("import time\nprint('so far')\ntime.sleep(99)")
     assert (result.status, result.output) == ("timeout", "so far\n")
-    assert 0.5 <= result.ended - result.started < 1.5
+    assert 1.0 <= result.ended - result.started < 4
 
 
 async def test_output_is_cut_at_its_limit(kind: Kind) -> None:
@@ -165,7 +165,7 @@ async def test_the_event_loop_goes_on(kind: Kind) -> None:
     await sandbox.run("while True:\n    pass")
     heart.cancel()
     assert len(gaps) > 10
-    assert max(gaps) < 0.3
+    assert max(gaps) < 0.5
 
 
 @pytest.fixture
