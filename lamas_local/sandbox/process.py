@@ -165,7 +165,7 @@ class SandboxProcess:
             return
         self._is_stopping = True
         pid = self._process.pid
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError, PermissionError, ChildProcessError):
             if not sys.platform.startswith("linux"):
                 os.killpg(pid, signal.SIGKILL)
             elif self._isolation.kind == "process limits":
@@ -174,6 +174,7 @@ class SandboxProcess:
                 # The death of a namespace's first process waits for all others; its parent's would not. Stopped, the
                 # parent cannot start it between the look and the kill.
                 os.kill(pid, signal.SIGSTOP)
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)  # at once; it is still ours to reap
                 first = children(pid)
                 for child in first:
                     os.kill(child, signal.SIGKILL)
