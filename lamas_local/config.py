@@ -187,19 +187,19 @@ class SandboxConfig(Section):
     isolation: Literal["strict", "best-effort"] = "best-effort"
     """`strict` refuses to start where bubblewrap is not at work; `best-effort` takes the strongest there is."""
     max_runs: PositiveInt = 4
-    """Most runs at once; more wait in order of arrival."""
+    """Most runs at once; more wait in order of arrival. A check, which is two processes, is one run."""
     wall_s: PositiveFloat = 5.0
     """Seconds one run may take."""
     cpu_s: PositiveFloat = 5.0
     """CPU seconds one run may use, over all its processes where the platform can count them."""
-    memory_mib: PositiveInt = 512
-    """Memory of a process of a run, in MiB."""
+    memory_mib: Annotated[int, Field(ge=64)] = 512
+    """Address space of each process, and resident memory of all processes of a run together, in MiB."""
     num_processes: PositiveInt = 16
     """Processes and threads of one run."""
     file_mib: PositiveInt = 16
     """Largest file, and all files together where the platform can bound them, in MiB."""
     output_kib: PositiveInt = 64
-    """Most output of a run, in KiB."""
+    """Most output of a run, and most of its value, in KiB."""
 
 
 class LatencyConfig(Section):
