@@ -153,10 +153,6 @@ def test_the_direct_answers_block_is_complete_where_it_stops(file: Path) -> None
 async def test_in_the_real_sandbox(file: Path) -> None:
     sandbox = Sandbox(SandboxConfig(wall_s=20, cpu_s=20))
     example = Example(Query("q", PROMPT.format(n=0), "f0"), row(0)["test"])
-    try:
-        await sandbox.check("def f0(x): return x", "f0", hidden_tests(example))
-    except NotImplementedError:
-        pytest.skip("lamas_local.sandbox is not there yet")
     task = HumanEvalTask(file, 0, sandbox)
     assert await task.score(example, "    return twice(twice(x))\n") == 1
     assert await task.score(example, "    return x\n") == 0
