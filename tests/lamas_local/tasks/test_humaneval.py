@@ -12,7 +12,7 @@ from lamas_local.config import ConfigError, HumanEvalTaskConfig, SandboxConfig
 from lamas_local.sandbox import Sandbox
 from lamas_local.tasks import Example, Query, load_task
 from lamas_local.tasks.docstring_examples import docstring_examples
-from lamas_local.tasks.humaneval import HumanEvalTask, hidden_tests, to_example
+from lamas_local.tasks.humaneval import HumanEvalTask, to_example
 from lamas_local.tasks.rows import Row, read_file
 from tests.lamas_local.tasks.benchmark_data import benchmark_file
 from tests.lamas_local.tasks.fake_sandbox import FakeSandboxWithoutIsolation
