@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lamas_local.baselines import POLICIES, baseline_config, baseline_runs
+from lamas_local.calibration import load_cost_model
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.config import Config, ConfigError
 from lamas_local.evaluation import evaluate, summarise
@@ -129,7 +130,8 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
         finished = await evaluate(policies, session.task, session.executor, config, stop, on_rollout, done)
     if not finished:
         return INTERRUPTED
-    summary = summarise(folder.keep_traces(lambda trace: True), names, config)
+    model = load_cost_model(folder.calibration)
+    summary = summarise(folder.keep_traces(lambda trace: True), names, config, model)
     write_atomically(folder.summary, json.dumps(summary, indent=2).encode())
     print_summary(summary)
     print(f"report: {write_report(folder.path)}")
