@@ -33,6 +33,7 @@ from bench.predictors import (
 )
 from bench.result import open_folder, print_table, write_result
 from bench.scatter import draw_scatter
+from lamas_local.calibration import is_held_out
 from lamas_local.cli import RUN_FAILED
 from lamas_local.config import Config, ConfigError
 from lamas_local.executor import Plan
@@ -138,12 +139,17 @@ async def measure_levels(config: Config, levels: Sequence[int], num_rollouts: in
 
 
 def check_queries(session: Session, num_queries: int) -> None:
-    """Raises ConfigError where the test split has fewer queries than are to be measured."""
+    """Raises ConfigError where the test split has fewer queries than are measured, or none of these is fitted to."""
     size = session.task.num_examples("test")
     if size is not None and size < num_queries:
         raise ConfigError(
             f"--num-rollouts: {num_queries} test queries are needed, one a rollout of each level, but the test split "
             f"of task.kind {session.config.task.kind!r} has {size}"
+        )
+    if all(is_held_out(session.task.example("test", index).query.id) for index in range(num_queries)):
+        raise ConfigError(
+            f"--num-rollouts: {num_queries} test queries are too few, as all of them are held out and none is left to "
+            "fit to; 10 are a safe number"
         )
 
 
@@ -211,7 +217,7 @@ def print_levels(levels: Sequence[Level], predictors: Predictors) -> None:
     """The table, the fitted values and the verdicts."""
     columns = (
         "at once", "n", "seconds", "running", "Pearson", "Spearman", "s/token",
-        "raw", "one slope", "own slope", "model", "same op.", "model's",
+        "raw", "one slope", "own slope", "model", "same op.",
     )  # fmt: skip
     rows = [
         (
@@ -226,8 +232,7 @@ def print_levels(levels: Sequence[Level], predictors: Predictors) -> None:
             number(level.one_slope_mape, 2),
             number(level.level_slope_mape, 2),
             number(level.calibrated_mape, 2),
-            number(level.critical_agreement, 2),
-            number(level.calibrated_critical_agreement, 2),
+            f"{number(level.critical_agreement, 2)} / {number(level.calibrated_critical_agreement, 2)}",
         )
         for level in levels
     ]
@@ -237,7 +242,7 @@ def print_levels(levels: Sequence[Level], predictors: Predictors) -> None:
     notes = [
         "Held-out rollouts. raw, one slope, own slope, model: mean relative error of CP tokens / tokens_per_second, of "
         "the best slope over all levels, of the level's own, and of the cost model. same op.: layers where CP tokens "
-        "(the model) and the clock name the same operator.",
+        "/ the model name the same critical operator as the clock, of those with a choice.",
         f"A step takes {model.step_s * 1000:.1f} ms + {model.running_s * 1000:.2f} ms a request + "
         f"{model.prefill_token_s * 1000:.2f} ms a prompt token; a request waits for {model.wait_steps:.2f} of a step + "
         f"{model.wait_s * 1000:.1f} ms; the way back takes {model.return_s * 1000:.1f} ms. One slope: "

@@ -38,5 +38,6 @@ def draw_scatter(path: Path, panels: Mapping[str, Points]) -> None:
             ax.set(xscale="log", yscale="log", xlim=bounds, ylim=bounds, aspect="equal")
         ax.set(title=title, xlabel="measured seconds")
     axes[0].set_ylabel("predicted seconds")
-    axes[-1].legend(title="rollouts at once", fontsize="small")
+    if levels:
+        axes[-1].legend(title="rollouts at once", fontsize="small")
     figure.savefig(path, dpi=120, metadata={"Software": None})

@@ -138,7 +138,11 @@ def integral(starts: Floats, ends: Floats, amounts: Floats) -> Callable[[Floats]
     order = np.argsort(times, kind="stable")
     times = times[order]
     sums = np.concatenate([[0.0], np.cumsum(np.cumsum(changes[order])[:-1] * np.diff(times))])
-    return lambda moments: np.interp(moments, times, sums) if len(times) else np.zeros(len(moments))
+
+    def up_to(moments: Floats) -> Floats:
+        return np.interp(moments, times, sums) if len(times) else np.zeros(len(moments))
+
+    return up_to
 
 
 def count_at(moments: Floats, starts: Floats, ends: Floats, amounts: Floats) -> Floats:
@@ -156,5 +160,5 @@ def count_at(moments: Floats, starts: Floats, ends: Floats, amounts: Floats) -> 
 def _mean(total: Callable[[Floats], Floats], starts: Floats, ends: Floats) -> Floats:
     """Mean over time of what `total` sums up; at least 1, the request itself."""
     lengths = ends - starts
-    means = (total(ends) - total(starts)) / np.where(lengths > 0, lengths, 1.0)
-    return np.maximum(means, 1.0)
+    means: Floats = np.maximum((total(ends) - total(starts)) / np.where(lengths > 0, lengths, 1.0), 1.0)
+    return means
