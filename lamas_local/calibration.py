@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,22 @@ class Calibration:
         """Fitted to."""
         self._window: tuple[Work, Seconds] | None = None
 
+    @classmethod
+    def of(cls, traces: Iterable[RolloutTrace]) -> Calibration:
+        """Fitted offline to the training rollouts among a run's: to the bit what adding them step by step makes."""
+        steps: dict[int, list[RolloutTrace]] = {}
+        for trace in traces:
+            if trace.policy == "train":
+                steps.setdefault(trace.step, []).append(trace)
+        calibration = cls()
+        for step in sorted(steps):
+            calibration._take(steps[step])
+        calibration._fit()
+        return calibration
+
     def add(self, traces: Sequence[RolloutTrace]) -> None:
         """Take in rollouts that ran at the same time and on an engine of their own, and fit again."""
         self._take(traces)
-        self._fit()
-
-    def restore(self, traces: Sequence[RolloutTrace]) -> None:
-        """Become what adding a run's training rollouts step by step made of it, to the bit."""
-        steps: dict[int, list[RolloutTrace]] = {}
-        for trace in traces:
-            steps.setdefault(trace.step, []).append(trace)
-        for step in sorted(steps):
-            self._take(steps[step])
         self._fit()
 
     def _take(self, traces: Sequence[RolloutTrace]) -> None:

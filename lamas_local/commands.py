@@ -113,6 +113,7 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
     """Evaluate, summarise, report; an evaluation that was interrupted goes on where it was unless it is made `anew`."""
     config = session.config
     names = config.evaluation.policies
+    model = load_cost_model(folder.calibration)
     policies = {name: load_policy(name, session, folder) for name in names}
     steps = {name: policy.step for name, policy in policies.items()}
     kept = folder.keep_traces(
@@ -130,7 +131,6 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
         finished = await evaluate(policies, session.task, session.executor, config, stop, on_rollout, done)
     if not finished:
         return INTERRUPTED
-    model = load_cost_model(folder.calibration)
     summary = summarise(folder.keep_traces(lambda trace: True), names, config, model)
     write_atomically(folder.summary, json.dumps(summary, indent=2).encode())
     print_summary(summary)

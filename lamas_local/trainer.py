@@ -170,9 +170,8 @@ class Trainer:
             index, name = key.split(".", 1)
             slots.setdefault(int(index), {})[name] = value
         self.adam.load_state_dict(self.adam.state_dict() | {"state": slots})
-        kept = self.folder.rewind(self.step)
         # The cost model is a function of the rollouts so far, so it needs no place in the checkpoint.
-        self.calibration.restore([trace for trace in kept if trace.policy == "train"])
+        self.calibration = Calibration.of(self.folder.rewind(self.step))
 
 
 def make_adam(controller: Controller, config: TrainerConfig) -> torch.optim.Adam:

@@ -89,13 +89,14 @@ def test_the_window_holds_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calibration.model.step_s == pytest.approx(0.5, rel=1e-3)
 
 
-def test_restored_it_is_what_it_was_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fitted_offline_it_is_what_it_was_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOW", 50)
     steps = [rollouts(step) for step in (1, 2, 3)]
-    grown, restored = Calibration(), Calibration()
+    grown = Calibration()
     for step in steps:
         grown.add(step)
-    restored.restore([one for step in steps for one in step])
+    evaluated = replace(steps[0][0], policy="trained", step=3)
+    restored = Calibration.of([evaluated, *(one for step in steps for one in step)])
     assert restored.model == grown.model
     grown.add(rollouts(4))
     restored.add(rollouts(4))
