@@ -76,7 +76,7 @@ def reference_work(trace: RolloutTrace, reference_load: int) -> Work:
 def _placed_requests(trace: RolloutTrace) -> Iterator[tuple[Hashable, int, RequestSpan]]:
     """The timed requests in the order of `spans`, each with the group its operator starts in and its step there."""
     for layer_index, layer in enumerate((*trace.layers, trace.finaliser)):
-        together = trace.mode != "sequential" and layer is not trace.finaliser
+        together = trace.mode != "sequential" and layer_index < len(trace.layers)
         for position, operator in enumerate(layer.operators):
             group = layer_index if together else (layer_index, position)
             for step_index, step in enumerate(operator.steps):
