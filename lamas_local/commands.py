@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lamas_local.baselines import POLICIES, baseline_config, baseline_runs
+from lamas_local.calibration import load_cost_model
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.config import Config, ConfigError
 from lamas_local.evaluation import evaluate, summarise
@@ -112,6 +113,7 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
     """Evaluate, summarise, report; an evaluation that was interrupted goes on where it was unless it is made `anew`."""
     config = session.config
     names = config.evaluation.policies
+    model = load_cost_model(folder.calibration)
     policies = {name: load_policy(name, session, folder) for name in names}
     steps = {name: policy.step for name, policy in policies.items()}
     kept = folder.keep_traces(
@@ -129,7 +131,7 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
         finished = await evaluate(policies, session.task, session.executor, config, stop, on_rollout, done)
     if not finished:
         return INTERRUPTED
-    summary = summarise(folder.keep_traces(lambda trace: True), names, config)
+    summary = summarise(folder.keep_traces(lambda trace: True), names, config, model)
     write_atomically(folder.summary, json.dumps(summary, indent=2).encode())
     print_summary(summary)
     print(f"report: {write_report(folder.path)}")

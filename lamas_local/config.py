@@ -205,8 +205,12 @@ class SandboxConfig(Section):
 class LatencyConfig(Section):
     """What the penalty calls latency."""
 
-    signal: Literal["tokens", "measured"] = "measured"
-    """`tokens`: the papers' proxy; `measured`: the trace's seconds under the load of the moment."""
+    signal: Literal["tokens", "measured", "calibrated"] = "measured"
+    """`tokens`: the papers' proxy; `measured`: the trace's seconds under the load of the moment; `calibrated`: the
+    seconds that a model fitted to this engine's requests predicts for `reference_load` (`measured` until it is fitted,
+    after the first step)."""
+    reference_load: NonNegativeInt = 0
+    """Other requests running beside the query's own in what `calibrated` predicts; 0 is the query alone."""
     tokens_per_second: PositiveFloat = 50.0
     """Turns tool seconds into proxy tokens and proxy tokens into proxy seconds."""
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lamas_local.calibration import calibration_error
 from lamas_local.config import Config
+from lamas_local.cost_model import CostModel
 from lamas_local.executor import Executor, Plan
 from lamas_local.latency import cost_usd, measure, proxy_agreement
 from lamas_local.policy import Policy
@@ -61,8 +63,13 @@ def plan_evaluation(policies: Mapping[str, Policy], task: Task, num_queries: int
     return plans
 
 
-def summarise(traces: Sequence[RolloutTrace], policies: Sequence[str], config: Config) -> dict[str, Any]:
-    """`summary.json`: figures per policy, and the token proxy beside the clock over all of them."""
+def summarise(
+    traces: Sequence[RolloutTrace], policies: Sequence[str], config: Config, model: CostModel | None = None
+) -> dict[str, Any]:
+    """`summary.json`: figures per policy, and over all of them the token proxy and the cost model beside the clock.
+
+    The model is fitted to training rollouts, so these are held out.
+    """
     evaluated = [trace for trace in traces if trace.policy in policies]
     agreement = proxy_agreement([measure(trace, config.latency) for trace in evaluated if trace.failure is None])
     return {
@@ -76,7 +83,7 @@ def summarise(traces: Sequence[RolloutTrace], policies: Sequence[str], config: C
             "spearman": agreement.spearman,
             "critical_agreement": agreement.critical_agreement,
             "proxy_mape": agreement.proxy_mape,
-            "calibrated_mape": None,
+            "calibrated_mape": None if model is None else calibration_error(evaluated, model).rollouts,
         },
     }
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from scipy import stats
 
 from lamas_local.config import LatencyConfig, ObjectiveConfig
+from lamas_local.cost_model import CostModel
 from lamas_local.critical_path import CriticalPath, critical_path
+from lamas_local.retiming import at_reference
 from lamas_local.trace import RequestSpan, RolloutTrace
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One rollout's length by both signals; both exist always."""
+    """One rollout's length by every signal; tokens and seconds exist always."""
 
     tokens: CriticalPath
     """Critical path in output tokens."""
@@ -24,6 +26,8 @@ class Latency:
     tokens_per_second: float
     wall_s: float
     """From the rollout's first event to its last."""
+    calibrated: CriticalPath | None = None
+    """Critical path in seconds as predicted for the reference load; None before there is a model."""
 
     @property
     def proxy_s(self) -> float:
@@ -31,21 +35,31 @@ class Latency:
         return self.tokens.length / self.tokens_per_second
 
 
-def measure(trace: RolloutTrace, config: LatencyConfig) -> Latency:
-    """Both critical paths of a rollout."""
+def measure(trace: RolloutTrace, config: LatencyConfig, model: CostModel | None = None) -> Latency:
+    """The critical paths of a rollout, the calibrated one by `model`."""
     return Latency(
         tokens=critical_path(trace, "tokens", config.tokens_per_second),
         seconds=critical_path(trace, "seconds"),
         tokens_per_second=config.tokens_per_second,
         wall_s=trace.ended - trace.started,
+        calibrated=None
+        if model is None
+        else critical_path(at_reference(trace, model, config.reference_load), "seconds"),
     )
 
 
 def signal_path(latency: Latency, config: LatencyConfig) -> tuple[float, CriticalPath, float]:
     """What the penalty is made of: L in seconds, the path that names who is critical, and seconds per unit of it."""
-    if config.signal == "tokens":
+    if used_signal(latency, config) == "tokens":
         return latency.proxy_s, latency.tokens, 1.0 / latency.tokens_per_second
-    return latency.seconds.length, latency.seconds, 1.0
+    path = latency.seconds if used_signal(latency, config) == "measured" else latency.calibrated
+    assert path is not None
+    return path.length, path, 1.0
+
+
+def used_signal(latency: Latency, config: LatencyConfig) -> str:
+    """The signal of `signal_path`: the one asked for, but `measured` for `calibrated` before there is a model."""
+    return "measured" if config.signal == "calibrated" and latency.calibrated is None else config.signal
 
 
 def requests(trace: RolloutTrace) -> list[RequestSpan]:

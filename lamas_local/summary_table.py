@@ -34,7 +34,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         "token proxy against the clock: "
         f"Pearson {number(comparison['pearson'], 2)}, Spearman {number(comparison['spearman'], 2)}, "
         f"same critical operator in {number(comparison['critical_agreement'], 2)} of layers, "
-        f"mean error {number(comparison['proxy_mape'], 2)}"
+        f"mean error {number(comparison['proxy_mape'], 2)} (calibrated {number(comparison['calibrated_mape'], 2)})"
     )
 
 

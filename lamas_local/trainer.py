@@ -11,14 +11,16 @@ from typing import Any
 
 import torch
 
+from lamas_local.calibration import Calibration, CalibrationError, calibration_error, dump_calibration
 from lamas_local.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from lamas_local.config import Config, TrainerConfig
 from lamas_local.controller import Controller, Draw
+from lamas_local.cost_model import CostModel
 from lamas_local.credit import UtilityEma, policy_loss, subtract_leave_one_out, utilities
 from lamas_local.embedding import Embedder
 from lamas_local.executor import Executor, Plan
-from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests
-from lamas_local.run_folder import RunFolder
+from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests, used_signal
+from lamas_local.run_folder import RunFolder, write_atomically
 from lamas_local.seeds import derive_seed, occasion
 from lamas_local.tasks.base import Task
 from lamas_local.trace import RolloutTrace
@@ -51,6 +53,7 @@ class Trainer:
         self.step = 0
         self.ema = UtilityEma(config.trainer.ema_momentum)
         self.adam = make_adam(controller, config.trainer)
+        self.calibration = Calibration()
 
     async def train(self, stop: asyncio.Event, on_step: Callable[[Metrics], None] = lambda metrics: None) -> None:
         """Step until `num_steps` or until `stop` is set; the step under way is finished and saved.
@@ -65,7 +68,7 @@ class Trainer:
             self.folder.append_metrics(metrics)
             on_step(metrics)
             if self.step % trainer.checkpoint_every == 0 or self.step == trainer.num_steps or stop.is_set():
-                save_checkpoint(self.folder.checkpoints, self.state(), trainer.keep_checkpoints)
+                self.save()
 
     async def train_step(self) -> tuple[Metrics, list[RolloutTrace]]:
         """One batch and one update (LAMaS sec. 3)."""
@@ -74,11 +77,14 @@ class Trainer:
         traces = await asyncio.gather(*(self.executor.run(plan) for plan in plans))
         self.folder.append_traces(traces)  # before they are judged, so that a failed batch can be looked into
         check_failures(traces)
-        latencies = [measure(trace, self.config.latency) for trace in traces]
+        model = self.calibration.model  # fitted to earlier steps: to it, these rollouts are new
+        latencies = [measure(trace, self.config.latency, model) for trace in traces]
         credited = self.credit(traces, latencies)
         update = self.update(draws, credited)
         self.step += 1
         metrics = {"step": self.step, **summarise_batch(traces, latencies, self.config), **update}
+        metrics |= summarise_calibration(traces, model)
+        self.calibration.add(traces)
         metrics["operator_probabilities"] = mean_probabilities(draws, self.controller)
         return metrics | {"step_s": time.monotonic() - started}, traces
 
@@ -149,6 +155,11 @@ class Trainer:
         }
         return TrainingState(self.step, self.ema.mean, self.ema.std, self.controller.state_dict(), adam)
 
+    def save(self) -> None:
+        """Write the cost model as it is, then a checkpoint: one that stands is never without its cost model."""
+        write_atomically(self.folder.calibration, dump_calibration(self.calibration, self.step))
+        save_checkpoint(self.folder.checkpoints, self.state(), self.config.trainer.keep_checkpoints)
+
     def resume(self) -> None:
         """Go back to the newest checkpoint and forget what the run folder says of later steps."""
         state = load_checkpoint(self.folder.checkpoints)
@@ -159,7 +170,8 @@ class Trainer:
             index, name = key.split(".", 1)
             slots.setdefault(int(index), {})[name] = value
         self.adam.load_state_dict(self.adam.state_dict() | {"state": slots})
-        self.folder.rewind(self.step)
+        # The cost model is a function of the rollouts so far, so it needs no place in the checkpoint.
+        self.calibration = Calibration.of(self.folder.rewind(self.step))
 
 
 def make_adam(controller: Controller, config: TrainerConfig) -> torch.optim.Adam:
@@ -187,6 +199,7 @@ def summarise_batch(traces: Sequence[RolloutTrace], latencies: Sequence[Latency]
     """Means over a batch, the penalty under each signal side by side, and how well the proxy stands for the clock."""
     ran = [(trace, latency) for trace, latency in zip(traces, latencies, strict=True) if trace.failure is None]
     agreement = proxy_agreement([latency for _, latency in ran])
+    calibrated = [latency.calibrated.length for _, latency in ran if latency.calibrated is not None]
     weight = config.objective.latency_weight
     return {
         "score": fmean(trace.score or 0.0 for trace, _ in ran),
@@ -197,12 +210,20 @@ def summarise_batch(traces: Sequence[RolloutTrace], latencies: Sequence[Latency]
         "cost_usd": fmean(cost_usd(trace, config.objective) for trace, _ in ran),
         "penalty_tokens": weight * fmean(latency.proxy_s for _, latency in ran),
         "penalty_measured": weight * fmean(latency.seconds.length for _, latency in ran),
+        "penalty_calibrated": weight * fmean(calibrated) if calibrated else None,
+        "latency_signal": used_signal(ran[0][1], config.latency),
         "pearson": agreement.pearson,
         "spearman": agreement.spearman,
         "critical_agreement": agreement.critical_agreement,
         "num_operators": fmean(sum(len(layer.operators) for layer in trace.layers) for trace, _ in ran),
         "num_failed": len(traces) - len(ran),
     }
+
+
+def summarise_calibration(traces: Sequence[RolloutTrace], model: CostModel | None) -> Metrics:
+    """How far the model is from rollouts that it was not fitted to, under the load they had."""
+    error = CalibrationError(None, None) if model is None else calibration_error(traces, model)
+    return {"calibrated_mape": error.rollouts, "calibrated_request_mape": error.requests}
 
 
 def mean_probabilities(draws: Sequence[Draw], controller: Controller) -> list[Mapping[str, float] | None]:

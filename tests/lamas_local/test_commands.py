@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from lamas_local import checkpoint, run_folder
+from lamas_local.calibration import load_cost_model
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.cli import main
 from lamas_local.commands import check_same_run
@@ -70,12 +71,14 @@ def assert_same_run(run: Path, expected: Path) -> None:
 def test_a_run_leaves_everything_the_design_names(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {
         "config.yaml", "environment.json", "metrics.jsonl", "traces.jsonl", "checkpoints", "tensorboard",
-        "summary.json", "report.html",
+        "summary.json", "report.html", "calibration.json",
     }  # fmt: skip
     assert len((whole / "metrics.jsonl").read_text().splitlines()) == 6
     assert len(read_traces(whole / "traces.jsonl")) == 6 * 2 * 2 + 2 * 2
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["policies"].keys() == {"trained", "fixed:Generate"}
+    assert load_cost_model(whole / "calibration.json") is not None
+    assert summary["comparison"]["calibrated_mape"] > 0
     assert [path.name for path in (whole / "checkpoints").iterdir()]
     assert any((whole / "tensorboard").iterdir())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lamas_local.cost_model import CostModel
 from lamas_local.evaluation import evaluate, plan_evaluation, standard_error, summarise, summarise_policy
 from lamas_local.latency import requests
 from lamas_local.policy import FixedPolicy, LearnedPolicy
@@ -172,6 +173,19 @@ def test_the_summary_has_every_key_the_design_demands() -> None:
     assert summary["comparison"]["spearman"] == pytest.approx(1.0)
     assert summary["comparison"]["proxy_mape"] == pytest.approx((1 + 1 + 0) / 3)
     assert summary["policies"]["p"]["num_queries"] == 4
+
+
+def test_the_cost_model_is_judged_by_the_evaluated_rollouts() -> None:
+    model = CostModel(0.0, 0.0, 0.0, wait_s=2.0, wait_steps=0.0, return_s=0.0)  # any request takes 2 s
+    rollouts = [
+        trace(layer(operator(5, 6, seconds=3.0)), policy="p", wall_s=3.2),
+        trace(layer(operator(5)), policy="p", wall_s=4.0),
+        trace(layer(operator(5)), policy="p", wall_s=9.0, failure=Failure("E", "e")),
+        trace(layer(operator(5)), policy="train", wall_s=99.0),
+    ]
+    comparison = summarise(rollouts, ["p"], make_config(), model)["comparison"]
+    assert comparison["calibrated_mape"] == pytest.approx((0.8 / 3.2 + 2.0 / 4.0) / 2)
+    assert summarise(rollouts, ["p"], make_config())["comparison"]["calibrated_mape"] is None
 
 
 def test_standard_error_of_fewer_than_two_values_is_none() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lamas_local.config import LatencyConfig, ObjectiveConfig
-from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests, signal_path
+from lamas_local.cost_model import CostModel
+from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests, signal_path, used_signal
 from tests.lamas_local.builders import layer, operator, request, tool, trace
 
 TOKENS = LatencyConfig(signal="tokens")
@@ -30,6 +31,30 @@ def test_the_signal_is_in_seconds_whichever_it_is() -> None:
     both = measure(trace(layer(operator(100, seconds=3.0))), TOKENS)
     assert signal_path(both, TOKENS) == (2.0, both.tokens, 0.02)
     assert signal_path(both, MEASURED) == (3.0, both.seconds, 1.0)
+
+
+def test_calibrated_is_what_the_model_predicts_at_the_reference_load() -> None:
+    model = CostModel(0.1, 0.01, 0.0, wait_s=0.0, wait_steps=0.0, return_s=0.0)
+    # Measured, the shorter answer took longer.
+    rollout = trace(layer(operator(11, seconds=9.0), operator(21, seconds=2.0)))
+    for load in (0, 5):
+        config = LatencyConfig(signal="calibrated", reference_load=load)
+        found = measure(rollout, config, model)
+        # 11 steps with both, 10 more with one.
+        expected = 11 * (0.1 + 0.01 * (2 + load)) + 10 * (0.1 + 0.01 * (1 + load))
+        assert found.calibrated is not None
+        assert found.calibrated.length == pytest.approx(expected)
+        assert (set(found.seconds.critical[0]), set(found.calibrated.critical[0])) == ({0}, {1})
+        assert signal_path(found, config) == (found.calibrated.length, found.calibrated, 1.0)
+        assert used_signal(found, config) == "calibrated"
+
+
+def test_before_there_is_a_model_calibrated_is_measured() -> None:
+    config = LatencyConfig(signal="calibrated")
+    found = measure(trace(layer(operator(100, seconds=3.0))), config)
+    assert found.calibrated is None
+    assert used_signal(found, config) == "measured"
+    assert signal_path(found, config) == signal_path(found, MEASURED)
 
 
 def test_tokens_per_second_turns_tool_time_into_tokens_and_tokens_into_seconds() -> None:

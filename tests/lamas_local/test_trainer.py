@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from lamas_local.calibration import load_cost_model
 from lamas_local.checkpoint import load_checkpoint, save_checkpoint
 from lamas_local.config import Config
 from lamas_local.controller import Draw
-from lamas_local.latency import measure
+from lamas_local.cost_model import CostModel
+from lamas_local.latency import cost_usd, measure
 from lamas_local.trace import Failure, read_traces
 from lamas_local.trainer import (
     BatchFailedError,
@@ -25,7 +30,7 @@ from lamas_local.trainer import (
     mean_probabilities,
     summarise_batch,
 )
-from serving.types import EngineDeadError, EngineError, GenerationRequest
+from serving.types import Completion, EngineDeadError, EngineError, GenerationRequest, RequestTiming
 from tests.lamas_local.builders import (
     OneProblemTask,
     ScriptedEngine,
@@ -228,6 +233,88 @@ async def test_going_on_is_bit_identical_to_not_having_stopped(tmp_path: Path) -
     assert got.adam.keys() == expected.adam.keys()
     assert all(torch.equal(got.controller[name], value) for name, value in expected.controller.items())
     assert all(torch.equal(got.adam[name], value) for name, value in expected.adam.items())
+
+
+class Clock:
+    """Stands for a module's `time`: every look at it is a moment later, in every run alike."""
+
+    def __init__(self) -> None:
+        self._moments = itertools.count()
+
+    def monotonic(self) -> float:
+        return next(self._moments) / 100
+
+
+class StampedEngine(ScriptedEngine):
+    """Stamps that depend on the request alone, so that a run can be repeated to the bit."""
+
+    async def generate(self, request: GenerationRequest) -> Completion:
+        completion = await super().generate(request)
+        waited, *lengths = np.random.default_rng(request.seed).uniform(0.01, 3.0, 5)
+        return replace(completion, timing=RequestTiming(0.0, waited, *(waited + np.cumsum(lengths)).tolist()))
+
+
+CALIBRATED: dict[str, Any] = {
+    "latency": {"signal": "calibrated"},
+    "objective": {"latency_weight": 0.1},
+    "trainer": {"queries_per_step": 4, "checkpoint_every": 2},
+}
+
+
+async def train_calibrated(run_dir: Path, num_steps: int, monkeypatch: pytest.MonkeyPatch, resume: bool) -> Trainer:
+    for name in ("executor", "operator_call"):
+        monkeypatch.setattr(f"lamas_local.{name}.time", Clock())
+    changes = {**CALIBRATED, "trainer": {**CALIBRATED["trainer"], "num_steps": num_steps}}
+    trainer = make_trainer(make_config(run_dir, **changes), StampedEngine())
+    if resume:
+        trainer.resume()
+    await trainer.train(asyncio.Event())
+    return trainer
+
+
+async def test_going_on_is_bit_identical_with_a_calibrated_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = await train_calibrated(tmp_path / "whole", 6, monkeypatch, resume=False)
+    await train_calibrated(tmp_path / "parts", 3, monkeypatch, resume=False)
+    parts = await train_calibrated(tmp_path / "parts", 6, monkeypatch, resume=True)
+    assert whole.calibration.model is not None
+    assert parts.calibration.model == whole.calibration.model
+    assert parts.calibration.num_requests == whole.calibration.num_requests
+    assert load_cost_model(parts.folder.calibration) == whole.calibration.model
+    expected, got = whole.state(), parts.state()
+    assert (got.step, got.ema_mean, got.ema_std) == (expected.step, expected.ema_mean, expected.ema_std)
+    assert all(torch.equal(got.controller[name], value) for name, value in expected.controller.items())
+    lines = [[json.loads(line) for line in run.folder.metrics.read_text().splitlines()] for run in (whole, parts)]
+    keys = ("latency_signal", "penalty_calibrated", "loss")
+    assert [[line[key] for key in keys] for line in lines[0]] == [[line[key] for key in keys] for line in lines[1]]
+    assert lines[0][0]["latency_signal"] == "measured", "nothing is known before the first step"
+    assert (lines[0][0]["penalty_calibrated"], lines[0][0]["calibrated_mape"]) == (None, None)
+    assert lines[0][-1]["latency_signal"] == "calibrated"
+    assert lines[0][-1]["calibrated_mape"] > 0
+
+
+async def test_the_calibrated_signal_is_what_is_credited(tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(tmp_path, **CALIBRATED), StampedEngine())
+    rollouts = [trace(layer(operator(20, seconds=50.0)), wall_s=50.0, score=0.0)]
+    model = CostModel(0.5, 0.0, 0.0, wait_s=0.0, wait_steps=0.0, return_s=0.0)
+    config = trainer.config.latency
+    credited = trainer.credit(rollouts, [measure(one, config, model) for one in rollouts])
+    assert credited[0] is not None
+    cost = cost_usd(rollouts[0], trainer.config.objective) * trainer.config.objective.cost_weight
+    assert credited[0][0][0] == pytest.approx(-0.1 * 20 * 0.5 - cost)
+
+
+@pytest.mark.parametrize("signal", ["tokens", "measured"])
+async def test_the_cost_model_is_fitted_whatever_the_signal(tmp_path: Path, signal: str) -> None:
+    changes = {**CALIBRATED, "latency": {"signal": signal}}
+    trainer = make_trainer(make_config(tmp_path, **changes), StampedEngine())
+    for _ in range(2):
+        await trainer.train_step()
+    metrics, _ = await trainer.train_step()
+    assert metrics["latency_signal"] == signal
+    assert min(metrics["penalty_tokens"], metrics["penalty_measured"], metrics["penalty_calibrated"]) > 0
+    json.dumps(metrics, allow_nan=False)
 
 
 async def test_steps_after_the_newest_checkpoint_are_made_again(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Rollouts as a cost model says they are: under the load they had, or at a reference load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from lamas_local.cost_model import CostModel
+from lamas_local.engine_load import observe, reference_work, timed_requests
+from lamas_local.trace import LayerSpan, OperatorSpan, RolloutTrace
+
+
+def at_reference(trace: RolloutTrace, model: CostModel, reference_load: int) -> RolloutTrace:
+    """The rollout as the model says it would have been with so many other requests running; tools as measured."""
+    predicted = iter(model.predict(reference_work(trace, reference_load)).total)
+    return retime(trace, predicted, with_tool_waits=False)
+
+
+def under_own_load(traces: Sequence[RolloutTrace], model: CostModel) -> list[RolloutTrace]:
+    """The rollouts as the model says they were, from the load that each of their requests met.
+
+    Args:
+        traces: all that ran on one engine over some time, as for `observe`.
+        model: preferably not fitted to any of them.
+    """
+    predicted = iter(model.predict(observe(timed_requests(traces))[0]).total)
+    return [retime(trace, predicted, with_tool_waits=True) for trace in traces]
+
+
+def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bool) -> RolloutTrace:
+    """The same rollout with other seconds: steps add, spans of a step and operators of a layer count as their longest.
+
+    Operators, layers and the rollout get new stamps, from 0 on; the spans in them keep what was measured. What passed
+    between steps (0.03% of the seconds of a run on a CPU) is left out.
+
+    Args:
+        trace: what ran.
+        seconds: of each request with stamps, in the order of `spans`. Failed requests and tools keep theirs.
+        with_tool_waits: whether a tool's wait for a place counts.
+    """
+    layers: list[LayerSpan] = []
+    clock = 0.0  # when all so far has ended
+    for index, layer in enumerate((*trace.layers, trace.finaliser)):
+        in_turn = trace.mode == "sequential" or index == len(trace.layers)
+        layer_start = clock
+        operators: list[OperatorSpan] = []
+        for operator in layer.operators:
+            started = clock if in_turn else layer_start
+            ended = started + _operator_seconds(operator, seconds, with_tool_waits)
+            operators.append(replace(operator, started=started, ended=ended))
+            clock = max(clock, ended)
+        layers.append(LayerSpan(layer_start, clock, tuple(operators)))
+    return replace(trace, started=0.0, ended=clock, layers=tuple(layers[:-1]), finaliser=layers[-1])
+
+
+def _operator_seconds(operator: OperatorSpan, seconds: Iterator[float], with_tool_waits: bool) -> float:
+    total = 0.0
+    for step in operator.steps:
+        lengths = [0.0]
+        for span in step:
+            if span.kind == "tool":
+                lengths.append(span.ended - (span.asked if with_tool_waits else span.started))
+            else:
+                lengths.append(span.ended - span.started if span.timing is None else float(next(seconds)))
+        total += max(lengths)
+    return total
