@@ -44,7 +44,8 @@ def is_decided(layers: Sequence[Sequence[Update | Operator]], extract_answer: Ca
     and would then be returned in its place. A task scores equal answers equally.
 
     An operator still to end adds at most `max_added` solutions and replaces at most what it reads: nothing, the current
-    solution, or everything. Where it does not say how many it adds, or reads everything, nothing is decided.
+    solution, or everything. Where it does not say how many it adds, or reads everything, nothing is decided. Where it
+    reads the current solution, this errs towards not decided: it takes that solution for lost and for another's too.
 
     Args:
         layers: by layer and position, what an operator did, or the operator itself if it has not ended.
