@@ -484,7 +484,7 @@ def test_what_an_operator_does_not_declare_it_does_not_see() -> None:
     runner.operators.update({f"Spy_{kind}": Spy(f"Spy_{kind}", kind, 1) for kind in kinds})
     architecture = (("Generate", "GenerateCoT"), tuple(f"Spy_{kind}" for kind in kinds))
     for mode in ("layered", "dataflow"):
-        play(ScriptedEngine(), architecture, mode, runner)  # type: ignore[arg-type]
+        play(ScriptedEngine(), architecture, mode, runner)
         assert seen == {
             "Spy_problem": (),
             "Spy_solution": ("by GenerateCoT",),
