@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 
 from lamas_local.cost_model import Floats, Seconds, Work
-from lamas_local.trace import OperatorSpan, RequestSpan, RolloutTrace, Span
+from lamas_local.trace import RequestSpan, RolloutTrace, Span
 from serving.types import RequestTiming
 
 
@@ -65,37 +65,24 @@ def reference_work(trace: RolloutTrace, reference_load: int) -> Work:
     its own last token. An idle engine takes the first of them at once and the others a step later; a busy one takes
     all of them after the step under way. Cached tokens are those the rollout had.
     """
-    rows: list[tuple[float, ...]] = []
-    for operators in _run_together(trace):
-        num_waves = max((len(operator.steps) for operator in operators), default=0)
-        waves = [
-            iter(_wave_rows([span for one in operators for span in _timed(one, wave)], reference_load))
-            for wave in range(num_waves)
-        ]
-        for operator in operators:  # the order of `spans`
-            for wave in range(len(operator.steps)):
-                rows += (next(waves[wave]) for _ in _timed(operator, wave))
-    return Work(*np.array(rows, dtype=float).reshape(-1, 7).T)
+    waves: dict[tuple[Hashable, int], list[RequestSpan]] = {}
+    for group, step, span in _placed_requests(trace):
+        waves.setdefault((group, step), []).append(span)
+    rows = {wave: iter(_wave_rows(running, reference_load)) for wave, running in waves.items()}
+    ordered = [next(rows[group, step]) for group, step, _ in _placed_requests(trace)]
+    return Work(*np.array(ordered, dtype=float).reshape(-1, 7).T)
 
 
-def _timed(operator: OperatorSpan, step: int) -> list[RequestSpan]:
-    """The requests with stamps of one of an operator's steps, if it got there."""
-    return [
-        span
-        for spans_of_step in operator.steps[step : step + 1]
-        for span in spans_of_step
-        if span.kind == "request" and span.timing is not None
-    ]
-
-
-def _run_together(trace: RolloutTrace) -> Iterator[tuple[OperatorSpan, ...]]:
-    """Operators that start at the same time."""
-    for layer in trace.layers:
-        if trace.mode == "sequential":
-            yield from ((operator,) for operator in layer.operators)
-        else:
-            yield layer.operators
-    yield from ((operator,) for operator in trace.finaliser.operators)
+def _placed_requests(trace: RolloutTrace) -> Iterator[tuple[Hashable, int, RequestSpan]]:
+    """The timed requests in the order of `spans`, each with the group its operator starts in and its step there."""
+    for layer_index, layer in enumerate((*trace.layers, trace.finaliser)):
+        together = trace.mode != "sequential" and layer_index < len(trace.layers)
+        for position, operator in enumerate(layer.operators):
+            group = layer_index if together else (layer_index, position)
+            for step_index, step in enumerate(operator.steps):
+                for span in step:
+                    if span.kind == "request" and span.timing is not None:
+                        yield group, step_index, span
 
 
 def _wave_rows(running: Sequence[RequestSpan], reference_load: int) -> list[tuple[float, ...]]:
