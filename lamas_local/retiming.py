@@ -38,31 +38,29 @@ def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bo
         seconds: of each request with stamps, in the order of `spans`. Failed requests and tools keep theirs.
         with_tool_waits: whether a tool's wait for a place counts.
     """
-
-    def run(operator: OperatorSpan, started: float) -> OperatorSpan:
-        ended = started
-        for step in operator.steps:
-            lengths = [0.0]
-            for span in step:
-                if span.kind == "tool":
-                    lengths.append(span.ended - (span.asked if with_tool_waits else span.started))
-                else:
-                    lengths.append(span.ended - span.started if span.timing is None else float(next(seconds)))
-            ended += max(lengths)
-        return replace(operator, started=started, ended=ended)
-
-    def run_layer(layer: LayerSpan, started: float, *, in_turn: bool) -> LayerSpan:
-        operators: list[OperatorSpan] = []
-        ended = started
-        for operator in layer.operators:
-            operators.append(run(operator, ended if in_turn else started))
-            ended = max(ended, operators[-1].ended)
-        return LayerSpan(started, ended, tuple(operators))
-
     layers: list[LayerSpan] = []
-    clock = 0.0
-    for layer in trace.layers:
-        layers.append(run_layer(layer, clock, in_turn=trace.mode == "sequential"))
-        clock = layers[-1].ended
-    finaliser = run_layer(trace.finaliser, clock, in_turn=True)
-    return replace(trace, started=0.0, ended=finaliser.ended, layers=tuple(layers), finaliser=finaliser)
+    clock = 0.0  # when all so far has ended
+    for index, layer in enumerate((*trace.layers, trace.finaliser)):
+        in_turn = trace.mode == "sequential" or index == len(trace.layers)
+        layer_start = clock
+        operators: list[OperatorSpan] = []
+        for operator in layer.operators:
+            started = clock if in_turn else layer_start
+            ended = started + _operator_seconds(operator, seconds, with_tool_waits)
+            operators.append(replace(operator, started=started, ended=ended))
+            clock = max(clock, ended)
+        layers.append(LayerSpan(layer_start, clock, tuple(operators)))
+    return replace(trace, started=0.0, ended=clock, layers=tuple(layers[:-1]), finaliser=layers[-1])
+
+
+def _operator_seconds(operator: OperatorSpan, seconds: Iterator[float], with_tool_waits: bool) -> float:
+    total = 0.0
+    for step in operator.steps:
+        lengths = [0.0]
+        for span in step:
+            if span.kind == "tool":
+                lengths.append(span.ended - (span.asked if with_tool_waits else span.started))
+            else:
+                lengths.append(span.ended - span.started if span.timing is None else float(next(seconds)))
+        total += max(lengths)
+    return total
