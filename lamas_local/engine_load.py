@@ -88,21 +88,19 @@ def _placed_requests(trace: RolloutTrace) -> Iterator[tuple[Hashable, int, Reque
 def _wave_rows(running: Sequence[RequestSpan], reference_load: int) -> list[tuple[float, ...]]:
     """The columns of `Work` for requests that are sent at the same moment."""
     uncached = [_uncached(span) for span in running]
-    waits_for_first = reference_load == 0 and len(running) > 1
-    alone_first = uncached[0] if waits_for_first else 0
-    return [
-        (
-            float(1 if waits_for_first else reference_load),
-            float(alone_first),
-            float(reference_load + len(running)),
-            float(sum(uncached) - alone_first),
-            float(steps),
-            # Of the others, those that are still there: each step has one token of every request in it.
-            reference_load + (sum(min(_decode_steps(one), steps) for one in running) / steps if steps else 1.0),
-            0.0,
-        )
-        for steps in map(_decode_steps, running)
-    ]
+    late_tokens = sum(uncached[1:])  # a step later than the first one, which then has their prefill beside its decode
+    rows: list[tuple[float, ...]] = []
+    for index, steps in enumerate(map(_decode_steps, running)):
+        # Of the others, those that are still there: each step has one token of every request in it.
+        beside = sum(min(_decode_steps(one), steps) for one in running) / steps if steps else 1.0
+        decode = (steps, reference_load + beside)
+        if reference_load > 0:
+            rows.append((reference_load, 0, reference_load + len(running), sum(uncached), *decode, 0))
+        elif index == 0:
+            rows.append((0, 0, 1, uncached[0], *decode, late_tokens if steps else 0))
+        else:
+            rows.append((1, uncached[0], len(running), late_tokens, *decode, 0))
+    return rows
 
 
 def _uncached(span: RequestSpan) -> int:

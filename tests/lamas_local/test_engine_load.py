@@ -90,12 +90,15 @@ TOGETHER = trace(
 def test_alone_a_query_has_its_own_requests_beside_it() -> None:
     work = reference_work(TOGETHER, 0)
     assert len(work) == 6
-    # Layer: 10, 20 and 5 decode steps start together. The idle engine takes the first, then the other two.
+    # Layer: 10, 20 and 5 decode steps start together. The idle engine takes the first, a step later the other two.
     assert row(work, 0) == {
-        "wait_running": 1, "wait_tokens": 40, "prefill_running": 3, "prefill_tokens": 140,
-        "decode_steps": 10, "decode_running": (10 + 10 + 5) / 10, "decode_tokens": 0,
+        "wait_running": 0, "wait_tokens": 0, "prefill_running": 1, "prefill_tokens": 40,
+        "decode_steps": 10, "decode_running": (10 + 10 + 5) / 10, "decode_tokens": 140,
     }  # fmt: skip
-    assert work.decode_running[1] == (20 + 10 + 5) / 20
+    assert row(work, 1) == {
+        "wait_running": 1, "wait_tokens": 40, "prefill_running": 3, "prefill_tokens": 140,
+        "decode_steps": 20, "decode_running": (20 + 10 + 5) / 20, "decode_tokens": 0,
+    }  # fmt: skip
     assert work.decode_running[2] == 3
     # The second step of the second operator, then the finaliser's operators one by one: nothing beside them.
     for index, prompt, steps in ((3, 30, 4), (4, 9, 3), (5, 8, 1)):
