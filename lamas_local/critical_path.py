@@ -116,7 +116,7 @@ def _stamped_path(trace: RolloutTrace, operators: Lengths) -> CriticalPath:
     """By the operators' own ends. An operator's length begins where the last end it waited for was, so that what passes
     in between is counted and the stages fill the rollout."""
     ends = {node: span.ended - trace.started for node, span in _ended(trace).items()}
-    graph = _graph(trace)
+    graph = trace_graph(trace)
     lengths = {node: end - max((ends[one] for one in graph[node]), default=0.0) for node, end in ends.items()}
     finaliser = trace.finaliser.ended - trace.started - max(ends.values(), default=0.0)
     return _path_of_graph(trace, operators, lengths, finaliser)
@@ -127,7 +127,7 @@ def _path_of_graph(
 ) -> CriticalPath:
     """The longest path of the dependency graph. `to_go` is what a layer's draws can still change by what follows
     them: an operator off the path of the layers up to it pays for later layers like any other."""
-    graph = _graph(trace)
+    graph = trace_graph(trace)
     ends = finish_times(graph, lengths)
     path = dict(walk_back(graph, ends))  # its one operator in each layer it does not pass by
     whole = max(ends.values(), default=0.0)
@@ -152,10 +152,10 @@ def _path_of_graph(
 def _length_without(trace: RolloutTrace, lengths: Mapping[Node, float], left_out: Node) -> float:
     """The longest path had an operator not been drawn: whoever read its result waits for what it would have read."""
     others = {node: length for node, length in lengths.items() if node != left_out}
-    return max(finish_times(_graph(trace, left_out), others).values(), default=0.0)
+    return max(finish_times(trace_graph(trace, left_out), others).values(), default=0.0)
 
 
-def _graph(trace: RolloutTrace, left_out: Node | None = None) -> Mapping[Node, tuple[Node, ...]]:
+def trace_graph(trace: RolloutTrace, left_out: Node | None = None) -> Mapping[Node, tuple[Node, ...]]:
     """Who waited for whom, from what each operator read and what became of it."""
     spans = {(i, j): span for i, layer in enumerate(trace.layers) for j, span in enumerate(layer.operators)}
     results = {
