@@ -9,20 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lamas_local.config import ConfigError, SamplingConfig
-from lamas_local.dataflow import Node, Results, merge_layers
+from lamas_local.config import SamplingConfig
+from lamas_local.dataflow import Node, Results, merge_layers, nodes
 from lamas_local.finaliser import is_decided, vote
 from lamas_local.operator_call import RunningCall
-from lamas_local.operators.base import (
-    EARLY_STOP,
-    Operator,
-    OperatorError,
-    Update,
-    max_added,
-    merge,
-    needs_solution,
-    visible,
-)
+from lamas_local.operators.base import EARLY_STOP, Operator, Update, merge, visible
 from lamas_local.sandbox import Sandbox, SandboxError
 from lamas_local.scheduler import run_dataflow
 from lamas_local.tasks.base import Example, Task
@@ -144,7 +135,7 @@ class Executor:
         async def start(node: Node, solutions: tuple[str, ...]) -> Update:
             layer, position = node
             calls[node] = self._call(plan, layer, architecture[layer], position, solutions)
-            spans[node], update = await self._run(calls[node])
+            spans[node], update = await calls[node].run()
             return update
 
         def is_over(results: Results) -> bool:
@@ -158,23 +149,13 @@ class Executor:
         reads = [[operator.reads for operator in drawn] for drawn in operators]
         started = time.monotonic()
         results = await run_dataflow(reads, start, is_over)
-        layers: list[LayerSpan] = []
-        for layer, names in enumerate(architecture):
-            for position in range(len(names)):
-                node = (layer, position)
-                if node not in results:
-                    call = calls.get(node) or self._call(plan, layer, names, position, ())
-                    spans[node] = call.span(Update(added=()), is_aborted=True)
-            own = tuple(spans[layer, position] for position in range(len(names)))
-            layers.append(
-                LayerSpan(
-                    min((span.started for span in own), default=started),
-                    max((span.ended for span in own), default=started),
-                    own,
-                )
-            )
-            started = max(started, layers[-1].ended)  # where an empty layer, which is the last, would stand
-        return layers, merge_layers(architecture, results)
+        for node in nodes(architecture):
+            if node not in results:
+                layer, position = node
+                call = calls.get(node) or self._call(plan, layer, architecture[layer], position, ())
+                spans[node] = call.span(Update(added=()), is_aborted=True)
+        layers = [[spans[layer, i] for i in range(len(names))] for layer, names in enumerate(architecture)]
+        return _overlapping(layers, started), merge_layers(architecture, results)
 
     async def _finalise(self, plan: Plan, solutions: tuple[str, ...]) -> tuple[str | None, LayerSpan]:
         """The vote, then the finaliser's operators on what it leaves; where one fails, the answer before it stays."""
@@ -192,12 +173,12 @@ class Executor:
     async def _run_operator(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
     ) -> tuple[OperatorSpan, Update]:
-        return await self._run(self._call(plan, layer, names, position, solutions))
+        return await self._call(plan, layer, names, position, solutions).run()
 
     def _call(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
     ) -> RunningCall:
-        """The run of the operator at a position of a layer, beginning now; it sees of `solutions` what it reads."""
+        """The run of the operator at a position of a layer, from now on; it sees of `solutions` what it reads."""
         name = names[position]
         operator = self.operators[name]
         copy = names[:position].count(name)
@@ -205,7 +186,7 @@ class Executor:
             executor=self,
             operator=operator,
             query=plan.example.query,
-            run=f"{plan.policy}-{plan.step}",
+            run_name=f"{plan.policy}-{plan.step}",
             rollout=plan.rollout,
             epoch=plan.epoch,
             layer=layer,
@@ -214,26 +195,22 @@ class Executor:
             started=time.monotonic(),
         )
 
-    async def _run(self, call: RunningCall) -> tuple[OperatorSpan, Update]:
-        operator = call.operator
-        failure, update = None, Update(added=())
-        try:
-            if needs_solution(operator) and not call.solutions:
-                raise OperatorError(Failure("NothingToRead", "every operator before it failed"))
-            update = await operator.run(call)
-        except OperatorError as error:
-            failure = error.failure
-        most = max_added(operator)
-        if most is not None and len(update.added) > most:
-            raise ConfigError(
-                f"operators: {operator.name} added {len(update.added)} solutions; its max_added is {most}"
-            )
-        update = Update(update.added, min(update.num_replaced, len(call.solutions)))
-        return call.span(update, failure), update
-
 
 def _without_stop(drawn: Sequence[str]) -> list[str]:
     return [name for name in drawn if name != EARLY_STOP]
+
+
+def _overlapping(layers: Sequence[Sequence[OperatorSpan]], started: float) -> list[LayerSpan]:
+    """Layers from the first start to the last end of their operators; an empty one stands where all had ended."""
+    ended = max((span.ended for own in layers for span in own), default=started)
+    return [
+        LayerSpan(
+            min((span.started for span in own), default=ended),
+            max((span.ended for span in own), default=ended),
+            tuple(own),
+        )
+        for own in layers
+    ]
 
 
 def _commonest_failure(layers: Sequence[LayerSpan]) -> Failure:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamas_local.config import ConfigError
-from lamas_local.operators.base import Operator, OperatorError, Update
+from lamas_local.operators.base import Operator, OperatorError, Update, max_added, needs_solution
 from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
 from lamas_local.sandbox import Sandbox, SandboxError, SandboxResult
 from lamas_local.seeds import derive_seed, occasion
@@ -29,7 +29,7 @@ class RunningCall:
     operator: Operator
     query: Query
     """Not the example: gold answers and hidden tests stay out of an operator's reach."""
-    run: str
+    run_name: str
     """The policy and the step: keeps request ids apart where they run the same query; no part of a seed."""
     rollout: int
     epoch: int
@@ -39,6 +39,27 @@ class RunningCall:
     solutions: tuple[str, ...]
     started: float
     steps: list[Step] = field(default_factory=list)
+
+    async def run(self) -> tuple[OperatorSpan, Update]:
+        """Run the operator; one that fails leaves the solutions as they are.
+
+        Raises:
+            ConfigError: it adds more solutions than it says.
+        """
+        failure, update = None, Update(added=())
+        try:
+            if needs_solution(self.operator) and not self.solutions:
+                raise OperatorError(Failure("NothingToRead", "every operator before it failed"))
+            update = await self.operator.run(self)
+        except OperatorError as error:
+            failure = error.failure
+        most = max_added(self.operator)
+        if most is not None and len(update.added) > most:
+            raise ConfigError(
+                f"operators: {self.operator.name} added {len(update.added)} solutions; its max_added is {most}"
+            )
+        update = Update(update.added, min(update.num_replaced, len(self.solutions)))
+        return self.span(update, failure), update
 
     def span(self, update: Update, failure: Failure | None = None, *, is_aborted: bool = False) -> OperatorSpan:
         """What is kept of it, now that it has ended."""
@@ -156,7 +177,7 @@ class RunningCall:
         sampling = self.executor.sampling
         place = (occasion(self.query.id, self.epoch), self.rollout, self.layer, self.label, step, sample)
         return GenerationRequest(
-            request_id="/".join(str(part) for part in (self.run, *place)),
+            request_id="/".join(str(part) for part in (self.run_name, *place)),
             messages=messages,
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
