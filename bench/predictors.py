@@ -40,7 +40,8 @@ class Rollout:
     is_held_out: bool
     seconds: float
     calibrated_s: float
-    """Under the load that its requests met."""
+    """Under the load that its requests met: how many ran beside each on average, and the prompt tokens that were
+    prefilled meanwhile. That is read from the stamps; how long anything took is not."""
     reference_s: float
     """With no other query running."""
     cp_tokens: float

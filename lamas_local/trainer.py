@@ -156,9 +156,9 @@ class Trainer:
         return TrainingState(self.step, self.ema.mean, self.ema.std, self.controller.state_dict(), adam)
 
     def save(self) -> None:
-        """Write a checkpoint, and beside it the cost model as it is."""
-        save_checkpoint(self.folder.checkpoints, self.state(), self.config.trainer.keep_checkpoints)
+        """Write the cost model as it is, then a checkpoint: one that stands is never without its cost model."""
         write_atomically(self.folder.calibration, dump_calibration(self.calibration, self.step))
+        save_checkpoint(self.folder.checkpoints, self.state(), self.config.trainer.keep_checkpoints)
 
     def resume(self) -> None:
         """Go back to the newest checkpoint and forget what the run folder says of later steps."""

@@ -134,8 +134,9 @@ def test_a_rollout_by_hand() -> None:
 
 def rollouts_of(rows: Floats, seconds: Floats) -> list[Rollout]:
     """Rollouts with the counts of a row each."""
+    blank = Rollout(1, "q", False, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0.0, 0.0)
     return [
-        Rollout(1, "q", False, float(s), 0.0, 0.0, **dict(zip(COUNTS, map(float, row), strict=True)))
+        replace(blank, seconds=float(s), **dict(zip(COUNTS, row.tolist(), strict=True)))
         for row, s in zip(rows, seconds, strict=True)
     ]
 

@@ -14,6 +14,7 @@ from lamas_local.retiming import at_reference, retime, under_own_load
 from lamas_local.trace import ExecutionMode, Failure, LayerSpan, RequestSpan, RolloutTrace
 from serving.types import RequestTiming
 from tests.lamas_local.builders import layer, operator, request, tool, trace
+from tests.lamas_local.synthetic_engine import Arrival, serve
 
 ENGINE = CostModel(0.05, 0.004, 0.002, wait_s=0.01, wait_steps=0.9, return_s=0.003)
 MODES: tuple[ExecutionMode, ...] = ("layered", "sequential")
@@ -101,6 +102,16 @@ def test_a_failed_request_keeps_its_seconds() -> None:
 def test_alone_at_the_reference_by_hand() -> None:
     found = at_reference(trace(layer(operator(request(11, prompt_tokens=20), tool(2.0)))), ENGINE, 0)
     assert found.ended == pytest.approx(0.01 + (0.05 + 0.004 + 20 * 0.002) + 10 * (0.05 + 0.004) + 0.003 + 2.0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 60)), min_size=1, max_size=8))
+def test_a_layer_alone_takes_what_an_engine_that_goes_step_by_step_takes(sizes: list[tuple[int, int]]) -> None:
+    arrivals = [Arrival(0.0 if index == 0 else 0.011, prompt, output) for index, (prompt, output) in enumerate(sizes)]
+    model = replace(ENGINE, wait_steps=1.0)
+    spans = serve(arrivals, model)
+    found = at_reference(trace(layer(*(operator(span) for span in spans))), model, 0)
+    for one, span in zip(found.layers[0].operators, spans, strict=True):
+        assert one.ended == pytest.approx(span.ended, rel=0.06, abs=0.02)
 
 
 def test_the_load_of_the_moment_does_not_reach_the_reference() -> None:
