@@ -466,6 +466,16 @@ def test_an_operator_that_adds_more_than_it_says_is_told(mode: ExecutionMode) ->
         play(ScriptedEngine(), (("Generate",),), mode, runner)
 
 
+@pytest.mark.parametrize("mode", ["sequential", "layered", "dataflow"])
+def test_nothing_is_replaced_unread(mode: ExecutionMode) -> None:
+    engine = ScriptedEngine(lambda request: "so 1" if "GenerateCoT" in operator_of(request) else "so 2")
+    runner = executor(engine, FakeTask())
+    runner.operators["Vandal"] = ALL["Vandal"]
+    trace = play(engine, (("GenerateCoT", "GenerateCoT"), ("Vandal",)), mode, runner)
+    assert trace.layers[1].operators[0].num_replaced == 0
+    assert trace.answer == "so 1"  # two against the one that claims to stand for nine
+
+
 def test_every_operator_of_ours_says_how_many_it_adds() -> None:
     assert {name for name, one in OPERATORS.items() if not hasattr(one, "max_added")} == {EARLY_STOP}
 
