@@ -195,7 +195,7 @@ def test_the_critical_path_by_seconds_is_the_rollout(architecture: Architecture,
     assert moment == trace.finaliser.started
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.one_of(architectures(VOTERS), architectures()),
     st.builds(World, st.integers(0, 10**6), st.sampled_from([0.0, 0.2]), st.integers(1, 3)),
