@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lamas_local.dataflow import Node, dependency_graph, nodes
+from lamas_local.dataflow import Graph, Node, Results, dependency_graph, graph_without
 from lamas_local.longest_path import finish_times, walk_back
 from lamas_local.operators.base import Update
-from lamas_local.trace import ExecutionMode, OperatorSpan, RolloutTrace, Span
+from lamas_local.trace import ExecutionMode, OperatorSpan, Reads, RolloutTrace, Span
 
 Measure = Literal["tokens", "seconds"]
 Lengths = tuple[tuple[float, ...], ...]
@@ -30,8 +30,8 @@ class CriticalPath:
     operators: Lengths
     """Per layer, each operator's own length."""
     slack: tuple[tuple[float, ...], ...]
-    """Per layer and operator, what leaving that operator out would save; 0 off the path. In `dataflow` it is below 0
-    where somebody would have had to wait for a slower one in its place."""
+    """Per layer and operator, what leaving that operator out would save; 0 off the path. In `dataflow` others may then
+    wait for something else, so that it is more than the operator's own length, or below 0 where that is slower."""
     to_go: tuple[float, ...]
     """Per layer, what all later layers and the finaliser add to the path of the layers up to it."""
 
@@ -67,8 +67,8 @@ def path_of_lengths(trace: RolloutTrace, operators: Lengths, finaliser: float) -
     In `dataflow`, what was aborted is no part of it.
     """
     if trace.mode == "dataflow":
-        lengths = {node: operators[node[0]][node[1]] for node in _ended(trace)}
-        return _path_of_graph(trace, operators, lengths, finaliser)
+        flow = _flow(trace)
+        return _path_of_graph(flow, operators, {(i, j): operators[i][j] for i, j in flow.ended}, finaliser)
     stages = [*(_stage_length(lengths, trace.mode) for lengths in operators), finaliser]
     return _path_of_stages(stages, operators, trace.mode)
 
@@ -112,24 +112,40 @@ def _slack(lengths: tuple[float, ...], mode: ExecutionMode) -> tuple[float, ...]
     return tuple(whole - _stage_length(lengths[:i] + lengths[i + 1 :], mode) for i in range(len(lengths)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """What a dataflow's operators read and what became of them."""
+
+    reads: tuple[tuple[Reads, ...], ...]
+    results: Results
+    ended: Mapping[Node, OperatorSpan]
+    """Those that were not aborted: the answer waited for no other."""
+    graph: Graph
+
+
+def _flow(trace: RolloutTrace) -> _Flow:
+    spans = {(i, j): span for i, layer in enumerate(trace.layers) for j, span in enumerate(layer.operators)}
+    reads = tuple(tuple(span.reads for span in layer.operators) for layer in trace.layers)
+    results = {node: Update(("",) * span.num_added, span.num_replaced) for node, span in spans.items()}
+    ended = {node: span for node, span in spans.items() if not span.is_aborted}
+    return _Flow(reads, results, ended, dependency_graph(reads, results))
+
+
 def _stamped_path(trace: RolloutTrace, operators: Lengths) -> CriticalPath:
     """By the operators' own ends. An operator's length begins where the last end it waited for was, so that what passes
     in between is counted and the stages fill the rollout."""
-    ends = {node: span.ended - trace.started for node, span in _ended(trace).items()}
-    graph = trace_graph(trace)
-    lengths = {node: end - max((ends[one] for one in graph[node]), default=0.0) for node, end in ends.items()}
+    flow = _flow(trace)
+    ends = {node: span.ended - trace.started for node, span in flow.ended.items()}
+    lengths = {node: end - max((ends[one] for one in flow.graph[node]), default=0.0) for node, end in ends.items()}
     finaliser = trace.finaliser.ended - trace.started - max(ends.values(), default=0.0)
-    return _path_of_graph(trace, operators, lengths, finaliser)
+    return _path_of_graph(flow, operators, lengths, finaliser)
 
 
-def _path_of_graph(
-    trace: RolloutTrace, operators: Lengths, lengths: Mapping[Node, float], finaliser: float
-) -> CriticalPath:
+def _path_of_graph(flow: _Flow, operators: Lengths, lengths: Mapping[Node, float], finaliser: float) -> CriticalPath:
     """The longest path of the dependency graph. `to_go` is what a layer's draws can still change by what follows
     them: an operator off the path of the layers up to it pays for later layers like any other."""
-    graph = trace_graph(trace)
-    ends = finish_times(graph, lengths)
-    path = dict(walk_back(graph, ends))  # its one operator in each layer it does not pass by
+    ends = finish_times(flow.graph, lengths)
+    path = dict(walk_back(flow.graph, ends))  # its one operator in each layer it does not pass by
     whole = max(ends.values(), default=0.0)
     num_layers = len(operators)
     stages = [*(lengths[layer, path[layer]] if layer in path else 0.0 for layer in range(num_layers)), finaliser]
@@ -139,7 +155,7 @@ def _path_of_graph(
         critical=tuple(frozenset({path[layer]} if layer in path else ()) for layer in range(num_layers)),
         operators=operators,
         slack=tuple(
-            tuple(whole - _length_without(trace, lengths, (layer, i)) for i in range(len(operators[layer])))
+            tuple(whole - _length_without(flow, lengths, (layer, i)) for i in range(len(operators[layer])))
             for layer in range(num_layers)
         ),
         to_go=tuple(
@@ -149,23 +165,8 @@ def _path_of_graph(
     )
 
 
-def _length_without(trace: RolloutTrace, lengths: Mapping[Node, float], left_out: Node) -> float:
-    """The longest path had an operator not been drawn: whoever read its result waits for what it would have read."""
+def _length_without(flow: _Flow, lengths: Mapping[Node, float], left_out: Node) -> float:
+    """The longest path had an operator not been drawn."""
     others = {node: length for node, length in lengths.items() if node != left_out}
-    return max(finish_times(trace_graph(trace, left_out), others).values(), default=0.0)
-
-
-def trace_graph(trace: RolloutTrace, left_out: Node | None = None) -> Mapping[Node, tuple[Node, ...]]:
-    """Who waited for whom, from what each operator read and what became of it."""
-    spans = {(i, j): span for i, layer in enumerate(trace.layers) for j, span in enumerate(layer.operators)}
-    results = {
-        node: Update(()) if node == left_out else Update(("",) * span.num_added, span.num_replaced)
-        for node, span in spans.items()
-    }
-    return dependency_graph([[span.reads for span in layer.operators] for layer in trace.layers], results)
-
-
-def _ended(trace: RolloutTrace) -> dict[Node, OperatorSpan]:
-    """The operators that were not aborted: the answer waited for no other."""
-    spans = {node: trace.layers[node[0]].operators[node[1]] for node in nodes([one.operators for one in trace.layers])}
-    return {node: span for node, span in spans.items() if not span.is_aborted}
+    graph = graph_without(flow.graph, left_out, flow.reads, flow.results)
+    return max(finish_times(graph, others).values(), default=0.0)

@@ -82,5 +82,20 @@ def _current(layers: Sequence[Sequence[object]], results: Results) -> Inputs | N
 def dependency_graph(reads: Sequence[Sequence[Reads]], results: Results | None = None) -> Graph:
     """What each operator waits for, given how all ended; as if each added one solution where that is not given."""
     ends = {node: Update(("",)) for node in nodes(reads)} if results is None else results
-    found = {node: inputs(reads, node, ends) for node in nodes(reads)}
-    return {node: () if one is None else one.after for node, one in found.items()}
+    return {node: _after(reads, node, ends) for node in nodes(reads)}
+
+
+def graph_without(graph: Graph, left_out: Node, reads: Sequence[Sequence[Reads]], results: Results) -> Graph:
+    """What each other operator of `dependency_graph(reads, results)` waits for where one was not drawn: who was to read
+    its result reads another one."""
+    ends = {**results, left_out: Update(())}
+    return {
+        node: _after(reads, node, ends) if left_out in after else after
+        for node, after in graph.items()
+        if node != left_out
+    }
+
+
+def _after(reads: Sequence[Sequence[Reads]], node: Node, results: Results) -> tuple[Node, ...]:
+    found = inputs(reads, node, results)
+    return () if found is None else found.after

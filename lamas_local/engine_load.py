@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 
 from lamas_local.cost_model import Floats, Seconds, Work
-from lamas_local.critical_path import trace_graph
-from lamas_local.dataflow import Node
+from lamas_local.dataflow import Graph, Node, dependency_graph
+from lamas_local.operators.base import Update
 from lamas_local.trace import RequestSpan, RolloutTrace, Span
 from serving.types import RequestTiming
 
@@ -90,10 +90,20 @@ def _placed_requests(trace: RolloutTrace) -> Iterator[tuple[Hashable, int, Reque
                         yield group, step_index, span
 
 
+def waited_for(trace: RolloutTrace) -> Graph:
+    """Whose ends each operator of a `dataflow` waited for."""
+    results = {
+        (i, j): Update(("",) * span.num_added, span.num_replaced)
+        for i, layer in enumerate(trace.layers)
+        for j, span in enumerate(layer.operators)
+    }
+    return dependency_graph([[span.reads for span in layer.operators] for layer in trace.layers], results)
+
+
 def _depths(trace: RolloutTrace) -> dict[Node, int]:
     """How many operators one after another come before each; those of equal depth start at about the same time."""
     depths: dict[Node, int] = {}
-    for node, after in sorted(trace_graph(trace).items()):  # edges only lead to earlier layers
+    for node, after in sorted(waited_for(trace).items()):  # edges only lead to earlier layers
         depths[node] = max((depths[one] + 1 for one in after), default=0)
     return depths
 

@@ -94,7 +94,7 @@ class ProxyAgreement:
     spearman: float | None
     critical_agreement: float | None
     """Share of layers where proxy and clock name the same critical operator, of those that leave a choice: at least
-    two operators that did not run one after another."""
+    two operators that did not run one after another, and not passed by by both paths."""
     proxy_mape: float | None
     """Mean absolute error of proxy seconds relative to measured seconds."""
 

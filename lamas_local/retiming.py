@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lamas_local.cost_model import CostModel
-from lamas_local.critical_path import trace_graph
 from lamas_local.dataflow import Node
-from lamas_local.engine_load import observe, reference_work, timed_requests
+from lamas_local.engine_load import observe, reference_work, timed_requests, waited_for
 from lamas_local.trace import LayerSpan, OperatorSpan, RolloutTrace
 
 
@@ -44,7 +43,7 @@ def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bo
     """
     layers: list[LayerSpan] = []
     clock = 0.0  # when all so far has ended
-    graph = trace_graph(trace) if trace.mode == "dataflow" else None
+    graph = waited_for(trace) if trace.mode == "dataflow" else None
     ends: dict[Node, float] = {}
     for index, layer in enumerate((*trace.layers, trace.finaliser)):
         in_turn = trace.mode == "sequential" or index == len(trace.layers)

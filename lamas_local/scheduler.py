@@ -21,7 +21,8 @@ async def run_dataflow(
     Args:
         reads: what each operator declares, by layer and position.
         start: runs an operator on the solutions it reads; what it raises ends the whole.
-        is_over: asked after each end whether the results so far are enough.
+        is_over: asked after each end whether the results so far are enough. Whatever else may end a rollout early, such
+            as a deadline, cancels the task that runs this: nothing is left running then either.
 
     Returns:
         The results of those that ended. All others were cancelled (and have gone when this returns) or never started.

@@ -141,14 +141,14 @@ def _place(trace: RolloutTrace, by_seconds: CriticalPath, by_tokens: CriticalPat
 def _title(trace: RolloutTrace, by_tokens: CriticalPath) -> Iterator[str]:
     outcome = f"score {format_number(trace.score)}" if trace.failure is None else f"failed: {trace.failure.kind}"
     yield text(14, 24, shorten(f"{trace.policy}, query {trace.query_id}", 60), "strong", title=trace.query_id)
+    num_aborted = sum(operator.is_aborted for layer in trace.layers for operator in layer.operators)
     facts = (
         format_unit(trace.ended - trace.started, "s"),
         f"critical path {by_tokens.length:,.0f} tokens",
         shorten(outcome, 40),
         trace.mode,
+        *([f"{num_aborted} aborted"] if num_aborted else []),
     )
-    num_aborted = sum(operator.is_aborted for layer in trace.layers for operator in layer.operators)
-    facts += (f"{num_aborted} aborted",) if num_aborted else ()
     yield text(WIDTH - RIGHT, 24, " · ".join(facts), "muted", "end")
 
 

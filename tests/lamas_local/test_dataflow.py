@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamas_local.dataflow import Inputs, Node, dependency_graph, inputs, merge_layers, nodes
+from lamas_local.dataflow import Inputs, Node, dependency_graph, graph_without, inputs, merge_layers, nodes
 from lamas_local.operators.base import Reads, Update, visible
 
 KINDS: tuple[Reads, ...] = ("problem", "solution", "solution_if_any", "solutions")
@@ -86,6 +86,19 @@ def test_the_graph_of_what_came_of_it() -> None:
         (none, none, none, ((1, 0), (0, 1), (0, 0))),
     ):
         assert dependency_graph(reads, {(0, 0): first, (0, 1): second, (1, 0): last})[2, 0] == after
+
+
+@given(ended(), st.data())
+def test_without_one_the_others_wait_as_if_it_had_not_been_drawn(
+    case: tuple[Layers, dict[Node, Update]], data: st.DataObject
+) -> None:
+    reads, results = case
+    if not results:
+        return
+    left_out = data.draw(st.sampled_from(nodes(reads)))
+    found = graph_without(dependency_graph(reads, results), left_out, reads, results)
+    anew = dependency_graph(reads, {**results, left_out: Update(())})
+    assert found == {node: after for node, after in anew.items() if node != left_out}
 
 
 def test_what_was_replaced_without_an_addition_leaves_the_one_before_it() -> None:

@@ -86,6 +86,8 @@ Layers = list[list[Update | Operator]]
         ([[added("1", "1", "1")], [ToCome(reads="solution_if_any")], [ToCome(reads="solution")]], False),
         ([[ToCome(reads="solution_if_any")]], False),
         ([[ToCome(max_added=0), added("1")]], True),
+        ([[added("1", "1", "1")], [added("2", num_replaced=3)], [ToCome()]], False),  # nothing is left of the 1s
+        ([[added("2", "1", "1")], [added("2", num_replaced=1)], [ToCome(max_added=0)]], True),
         ([[], [ToCome()]], False),
     ],
 )

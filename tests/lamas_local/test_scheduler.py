@@ -195,7 +195,7 @@ def test_the_critical_path_by_seconds_is_the_rollout(architecture: Architecture,
     assert moment == trace.finaliser.started
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.one_of(architectures(VOTERS), architectures()),
     st.builds(World, st.integers(0, 10**6), st.sampled_from([0.0, 0.2]), st.integers(1, 3)),
@@ -464,6 +464,16 @@ def test_an_operator_that_adds_more_than_it_says_is_told(mode: ExecutionMode) ->
     runner.operators["Generate"] = Liar()
     with pytest.raises(ConfigError, match="Generate added 2 solutions; its max_added is 1"):
         play(ScriptedEngine(), (("Generate",),), mode, runner)
+
+
+@pytest.mark.parametrize("mode", ["sequential", "layered", "dataflow"])
+def test_nothing_is_replaced_unread(mode: ExecutionMode) -> None:
+    engine = ScriptedEngine(lambda request: "so 1" if "GenerateCoT" in operator_of(request) else "so 2")
+    runner = executor(engine, FakeTask())
+    runner.operators["Vandal"] = ALL["Vandal"]
+    trace = play(engine, (("GenerateCoT", "GenerateCoT"), ("Vandal",)), mode, runner)
+    assert trace.layers[1].operators[0].num_replaced == 0
+    assert trace.answer == "so 1"  # two against the one that claims to stand for nine
 
 
 def test_every_operator_of_ours_says_how_many_it_adds() -> None:
