@@ -1,4 +1,4 @@
-"""What both execution modes run: an architecture on a query, drawn or fixed."""
+"""What every way of running runs: an architecture on a query, drawn or fixed."""
 
 from __future__ import annotations
 

@@ -1,91 +1,59 @@
-"""How long an architecture takes when a layer's operators run together, next to when they run one after another.
+"""How long an architecture takes one operator after another, in layers, and as dataflow with and without aborting.
 
-Both modes run the same architectures on the same queries with the same seeds, one query at a time, on one engine.
-Every rollout runs once, unmeasured, in both modes first, so that no measured one finds fewer of its prompt tokens in
-the prefix cache than its counterpart. Which mode goes first alternates from case to case and from repeat to repeat.
+All ways run the same architectures on the same queries with the same seeds, one query at a time, on one engine.
+Every rollout runs once, unmeasured, in every way first, so that no measured one finds fewer of its prompt tokens in
+the prefix cache than its counterpart. Which way goes first changes from case to case and from repeat to repeat.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean, median
 from typing import Any
 
 from tqdm import tqdm
 
 from bench.case import WIDE, Case, choose_cases
 from bench.command import new_parser, positive, run_command
+from bench.comparison import Comparison, Run, compare
 from bench.result import open_folder, print_table, show_ratio, show_spread, write_result
-from bench.spread import Ratio, Spread, paired_ratio, spread
+from bench.way import PAIRS, WAYS, Way, order_of_ways
 from lamas_local.cli import RUN_FAILED
 from lamas_local.config import Config
 from lamas_local.critical_path import critical_path
-from lamas_local.executor import Plan
+from lamas_local.executor import Executor, Plan
 from lamas_local.latency import requests
 from lamas_local.session import Session
-from lamas_local.trace import ExecutionMode, RolloutTrace
+from lamas_local.trace import RolloutTrace
 
 NAME = "execution_modes"
-MODES: tuple[ExecutionMode, ...] = ("sequential", "layered")
-TARGET_RATIO = 0.6
-"""Layered's median seconds over sequential's, at most, over the architectures of `WIDE_GROUP`."""
 WIDE_GROUP = f"a layer of {WIDE} or more"
-"""The headline: only a layer of several operators has anything to run at the same time."""
+"""Where layers have to show what they are for: only a layer of several operators runs anything at the same time."""
+DRAWN_GROUP = "drawn"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One measured rollout."""
+class Target:
+    """The first way's median seconds over the second's, at most, over a group of architectures."""
 
-    case: int
-    repeat: int
-    mode: ExecutionMode
-    is_first: bool
-    """Whether it ran before its counterpart in the other mode."""
-    seconds: float
-    cp_tokens: float
-    """Critical path: the tokens that have to be made one after another."""
-    output_tokens: int
-    prompt_tokens: int
-    cached_tokens: int
-    num_failed_operators: int
-    failure: str | None
+    pair: tuple[str, str]
+    group: str
+    ratio: float
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Both modes over some of the cases."""
-
-    num_cases: int
-    seconds: dict[ExecutionMode, float]
-    """Median over all measured rollouts."""
-    seconds_by_repeat: dict[ExecutionMode, Spread]
-    """Of each repeat's median: how well the measurement repeats."""
-    seconds_by_case: dict[ExecutionMode, Spread]
-    """Of each case's median over repeats: how much the architectures differ."""
-    ratio_of_medians: float
-    """Layered over sequential; what the target is about."""
-    paired_ratio: Ratio
-    """Per case, median over repeats of layered over sequential; the bootstrap draws cases."""
-    cp_tokens_ratio: float
-    """Median over cases of layered's critical path over sequential's, in tokens: about what the paired ratio would be
-    if a request took as long in a batch as alone. An architecture without parallel operators has 1."""
-    output_tokens: dict[ExecutionMode, float]
-    """Mean per rollout."""
-    cached_share: dict[ExecutionMode, float]
-    """Share of prompt tokens that came from the prefix cache."""
+TARGETS = (Target(PAIRS[0], WIDE_GROUP, 0.6), Target(PAIRS[1], DRAWN_GROUP, 0.75))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; status 1 when a rollout failed, whether the target is met or not."""
-    parser = new_parser(f"python -m bench.{NAME}", "Sequential against layered execution, in seconds.")
+    """The command; status 1 when a rollout failed, whether the targets are met or not."""
+    parser = new_parser(f"python -m bench.{NAME}", "Sequential, layered and dataflow execution, in seconds.")
     parser.add_argument("--num-architectures", type=positive, default=12, help="cases (%(default)s)")
-    parser.add_argument("--repeats", type=positive, default=3, help="measured runs of each case and mode (%(default)s)")
+    parser.add_argument("--repeats", type=positive, default=3, help="measured runs of each case and way (%(default)s)")
     return run_command(parser, run, argv)
 
 
@@ -97,8 +65,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     failed = [run for run in runs if run.failure is not None]
     groups = {} if failed else compare_groups(cases, runs)
     figures = {
-        "target_ratio": TARGET_RATIO,
-        "is_target_met": not failed and groups[WIDE_GROUP].ratio_of_medians <= TARGET_RATIO,
+        "targets": [asdict(target) | {"is_met": is_met(target, groups)} for target in TARGETS],
         "num_failed_rollouts": len(failed),
         "num_failed_operators": sum(run.num_failed_operators for run in runs),
         "groups": {name: asdict(group) for name, group in groups.items()},
@@ -117,46 +84,58 @@ def run(args: argparse.Namespace, config: Config) -> int:
 
 
 async def measure_cases(config: Config, num_cases: int, num_repeats: int) -> tuple[list[Case], list[Run]]:
-    """Start the engine, warm it up, run every case in both modes `num_repeats` times, end the engine."""
+    """Start the engine, warm it up, run every case in every way `num_repeats` times, end the engine."""
     session = await Session.open(config)
     try:
         cases = choose_cases(session, num_cases)
-        warm_up = [Plan(case.example, case.architecture, mode, f"warm-up-{mode}") for case in cases for mode in MODES]
-        await asyncio.gather(*(session.executor.run(plan) for plan in warm_up))
+        executors = {way: executor_for(session, way) for way in WAYS}
+        await asyncio.gather(
+            *(
+                executors[way].run(Plan(case.example, case.architecture, way.mode, f"warm-up-{way.name}"))
+                for case in cases
+                for way in WAYS
+            )
+        )
         runs = []
-        with tqdm(total=num_repeats * len(cases) * len(MODES), desc=NAME, unit="rollout") as bar:
+        with tqdm(total=num_repeats * len(cases) * len(WAYS), desc=NAME, unit="rollout") as bar:
             for repeat in range(num_repeats):
                 for index, case in enumerate(cases):
-                    for position, mode in enumerate(order_of_modes(index, repeat)):
-                        # Seeds depend on the query and the place in the architecture, so both modes sample alike.
-                        plan = Plan(case.example, case.architecture, mode, mode, step=repeat)
-                        trace = await session.executor.run(plan)
-                        runs.append(describe_run(trace, index, repeat, is_first=position == 0))
+                    for turn, way in enumerate(order_of_ways(index, repeat)):
+                        # Seeds depend on the query and the place in the architecture, so all ways sample alike.
+                        plan = Plan(case.example, case.architecture, way.mode, way.name, step=repeat)
+                        trace = await executors[way].run(plan)
+                        answer = trace.answer and session.task.extract_answer(trace.answer)
+                        runs.append(describe_run(trace, index, repeat, turn, answer))
                         bar.update()
         return cases, runs
     finally:
         await session.close()
 
 
-def order_of_modes(case: int, repeat: int) -> tuple[ExecutionMode, ...]:
-    """Which mode goes first changes from case to case and from repeat to repeat."""
-    return MODES if (case + repeat) % 2 == 0 else MODES[::-1]
+def executor_for(session: Session, way: Way) -> Executor:
+    """The session's executor, told whether to abort."""
+    executor = copy.copy(session.executor)
+    executor.abort = way.abort
+    return executor
 
 
-def describe_run(trace: RolloutTrace, case: int, repeat: int, *, is_first: bool) -> Run:
-    """What is kept of a rollout."""
+def describe_run(trace: RolloutTrace, case: int, repeat: int, turn: int, answer: str | None) -> Run:
+    """What is kept of a rollout; its policy is the way's name."""
     spans = requests(trace)
     return Run(
         case=case,
         repeat=repeat,
-        mode=trace.mode,
-        is_first=is_first,
+        way=trace.policy,
+        turn=turn,
         seconds=trace.ended - trace.started,
         cp_tokens=critical_path(trace, "tokens").length,
         output_tokens=sum(span.num_output_tokens for span in spans),
         prompt_tokens=sum(span.num_prompt_tokens for span in spans),
         cached_tokens=sum(span.num_cached_tokens for span in spans),
+        num_requests=len(spans),
+        num_aborted_requests=sum(span.is_aborted for span in spans),
         num_failed_operators=sum(span.failure is not None for layer in trace.layers for span in layer.operators),
+        answer=answer,
         failure=None if trace.failure is None else f"{trace.failure.kind}: {trace.failure.message}",
     )
 
@@ -167,12 +146,12 @@ def describe_case(case: Case) -> dict[str, Any]:
 
 
 def compare_groups(cases: Sequence[Case], runs: Sequence[Run]) -> dict[str, Comparison]:
-    """The headline first. Groups without a case are left out; some fixed case is always wide."""
+    """Groups without a case are left out; some fixed case is always wide."""
     members: dict[str, Sequence[int]] = {
         WIDE_GROUP: [i for i, case in enumerate(cases) if case.is_wide],
         f"no layer of {WIDE} or more": [i for i, case in enumerate(cases) if not case.is_wide],
         "all": range(len(cases)),
-        "drawn": [i for i, case in enumerate(cases) if case.origin == "drawn"],
+        DRAWN_GROUP: [i for i, case in enumerate(cases) if case.origin == "drawn"],
         "fixed": [i for i, case in enumerate(cases) if case.origin == "fixed"],
     }
     return {
@@ -180,76 +159,71 @@ def compare_groups(cases: Sequence[Case], runs: Sequence[Run]) -> dict[str, Comp
     }
 
 
-def compare(runs: Sequence[Run]) -> Comparison:
-    """Both modes over `runs`, which hold each case and repeat once in each mode."""
-    seconds = {(run.mode, run.case, run.repeat): run.seconds for run in runs}
-    cp_tokens = {(run.mode, run.case, run.repeat): run.cp_tokens for run in runs}
-    cases, repeats = sorted({run.case for run in runs}), sorted({run.repeat for run in runs})
-    by_mode = {mode: [run for run in runs if run.mode == mode] for mode in MODES}
-    medians = {mode: median(run.seconds for run in chosen) for mode, chosen in by_mode.items()}
+def is_met(target: Target, groups: Mapping[str, Comparison]) -> bool:
+    """Whether a target is met; it is not where its group is empty."""
+    return target.group in groups and ratio_of(target, groups[target.group]) <= target.ratio
 
-    def case_ratios(values: Mapping[tuple[ExecutionMode, int, int], float]) -> list[float]:
-        return [
-            median(values["layered", case, repeat] / values["sequential", case, repeat] for repeat in repeats)
-            for case in cases
-        ]
 
-    return Comparison(
-        num_cases=len(cases),
-        seconds=medians,
-        seconds_by_repeat={
-            mode: spread([median(seconds[mode, case, repeat] for case in cases) for repeat in repeats])
-            for mode in MODES
-        },
-        seconds_by_case={
-            mode: spread([median(seconds[mode, case, repeat] for repeat in repeats) for case in cases])
-            for mode in MODES
-        },
-        ratio_of_medians=medians["layered"] / medians["sequential"],
-        paired_ratio=paired_ratio(case_ratios(seconds)),
-        cp_tokens_ratio=median(case_ratios(cp_tokens)),
-        output_tokens={mode: fmean(run.output_tokens for run in chosen) for mode, chosen in by_mode.items()},
-        cached_share={
-            mode: sum(run.cached_tokens for run in chosen) / max(sum(run.prompt_tokens for run in chosen), 1)
-            for mode, chosen in by_mode.items()
-        },
+def ratio_of(target: Target, group: Comparison) -> float:
+    """The figure a target is about."""
+    return group.pairs["/".join(target.pair)].ratio_of_medians
+
+
+def print_groups(groups: Mapping[str, Comparison], cases: Sequence[Case], num_repeats: int) -> None:
+    """Two tables, how the cases came to be, and the verdicts."""
+    num_drawn = sum(case.origin == "drawn" for case in cases)
+    print_table(
+        f"seconds: median of {num_repeats} repeats' medians (smallest–largest repeat)",
+        ("architectures", "n", *(way.name for way in WAYS)),
+        [
+            (name, str(group.num_cases), *(show_spread(group.seconds_by_repeat[way.name]) for way in WAYS))
+            for name, group in groups.items()
+        ],
+        [
+            f"{num_drawn} architectures drawn by the untrained controller, as drawn; {len(cases) - num_drawn} fixed, "
+            f"each with a layer of {WIDE} or more operators; a query each. dataflow-whole aborts nothing.",
+            *(
+                f"{name}: " + ", ".join(f"{way.name} {values[way.name]:{digits}}" for way in WAYS)
+                for name, values, digits in (
+                    ("Mean output tokens", groups["all"].output_tokens, ".0f"),
+                    ("Mean aborted requests", groups["all"].aborted_requests, ".2f"),
+                    ("Prompt tokens from the prefix cache", groups["all"].cached_share, ".0%"),
+                )
+            ),
+        ],
+    )
+    print_table(
+        "one way beside another",
+        ("architectures", "ways", "ratio", "paired ratio [95%]", "worst case", "CP ratio", "other answers"),
+        [
+            (
+                name,
+                ways,
+                f"{pair.ratio_of_medians:.2f}",
+                show_ratio(pair.paired_ratio),
+                f"{pair.ratios_by_case.max:.2f}",
+                f"{pair.cp_tokens_ratio:.2f}",
+                f"{pair.num_other_answers} of {group.num_cases * num_repeats}",
+            )
+            for name, group in groups.items()
+            for ways, pair in group.pairs.items()
+        ],
+        [
+            "CP ratio: of the critical paths in tokens, about the paired ratio if batching slowed nothing down.",
+            *(describe_target(target, groups) for target in TARGETS),
+        ],
     )
 
 
-def print_groups(groups: dict[str, Comparison], cases: Sequence[Case], num_repeats: int) -> None:
-    """The table, how the cases came to be, and the verdict."""
-    rows = [
-        (
-            name,
-            str(group.num_cases),
-            show_spread(group.seconds_by_repeat["sequential"]),
-            show_spread(group.seconds_by_repeat["layered"]),
-            f"{group.ratio_of_medians:.2f}",
-            show_ratio(group.paired_ratio),
-            f"{group.cp_tokens_ratio:.2f}",
-            " / ".join(f"{group.output_tokens[mode]:.0f}" for mode in MODES),
-        )
-        for name, group in groups.items()
-    ]
-    columns = ("architectures", "n", "sequential s", "layered s", "ratio", "paired ratio [95%]", "CP ratio", "tokens")
-    headline = groups[WIDE_GROUP]
-    num_drawn = sum(case.origin == "drawn" for case in cases)
-    verdict = "target met" if headline.ratio_of_medians <= TARGET_RATIO else "target missed"
-    print_table(
-        f"seconds: median of {num_repeats} repeats' medians (smallest–largest repeat)",
-        columns,
-        rows,
-        [
-            f"{num_drawn} architectures drawn by the untrained controller, as drawn; {len(cases) - num_drawn} fixed, "
-            f"each with a layer of {WIDE} or more operators; a query each.",
-            "CP ratio: of the critical paths in tokens, about the paired ratio if batching slowed nothing "
-            "down. Tokens: mean output, sequential / layered.",
-            "Prompt tokens from the prefix cache: "
-            + ", ".join(f"{mode} {headline.cached_share[mode]:.0%}" for mode in MODES)
-            + " (every rollout ran once unmeasured in both modes).",
-            f"{verdict}: layered takes {headline.ratio_of_medians:.2f} of sequential's median seconds over the "
-            f"architectures with {WIDE_GROUP}; the target is at most {TARGET_RATIO}.",
-        ],
+def describe_target(target: Target, groups: Mapping[str, Comparison]) -> str:
+    """The verdict in a sentence."""
+    one, other = target.pair
+    if target.group not in groups:
+        return f"target not measured: {one} against {other} needs architectures of the group {target.group!r}"
+    verdict = "target met" if is_met(target, groups) else "target missed"
+    return (
+        f"{verdict}: {one} takes {ratio_of(target, groups[target.group]):.2f} of {other}'s median seconds over the "
+        f"architectures of the group {target.group!r}; the target is at most {target.ratio}."
     )
 
 

@@ -177,8 +177,11 @@ class SamplingConfig(Section):
 class ExecutionConfig(Section):
     """How one architecture runs."""
 
-    mode: Literal["sequential", "layered"] = "layered"
-    """`sequential` as MaAS, `layered` as LAMaS (DESIGN.md section 5)."""
+    mode: Literal["sequential", "layered", "dataflow"] = "layered"
+    """`sequential` as MaAS, `layered` as LAMaS, `dataflow`: each operator as soon as what it reads exists."""
+    abort: bool = True
+    """In `dataflow`: stop what still runs once the final vote's answer is certain, unless a `finaliser` operator is to
+    read that answer's words."""
 
 
 class SandboxConfig(Section):

@@ -20,7 +20,7 @@ CREDIT_RULES: dict[str, Penalty] = {
     "uniform": lambda path, length, layer, position: length,
     "critical_path": lambda path, length, layer, position: length if position in path.critical[layer] else 0.0,
     "slack": lambda path, length, layer, position: path.slack_of(layer, position),
-    "to_go": lambda path, length, layer, position: path.slack_of(layer, position) + sum(path.stages[layer + 1 :]),
+    "to_go": lambda path, length, layer, position: path.slack_of(layer, position) + path.to_go[layer],
 }
 """`to_go` is ours: a draw pays for what it can still change, its own slack and every later stage. Under `critical_path`
 and `slack` an EarlyStop gains nothing over an operator off the path, although it is what saves the later layers."""

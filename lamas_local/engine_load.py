@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 
 from lamas_local.cost_model import Floats, Seconds, Work
+from lamas_local.dataflow import Graph, Node, dependency_graph
+from lamas_local.operators.base import Update
 from lamas_local.trace import RequestSpan, RolloutTrace, Span
 from serving.types import RequestTiming
 
@@ -61,9 +63,10 @@ def observe(requests: Sequence[RequestSpan]) -> tuple[Work, Seconds]:
 def reference_work(trace: RolloutTrace, reference_load: int) -> Work:
     """What a rollout's timed requests would meet with `reference_load` other requests decoding all the time.
 
-    Operators of a layer start together, so requests of the same step of theirs count as running together, each until
-    its own last token. An idle engine takes the first of them at once and the others a step later; a busy one takes
-    all of them after the step under way. Cached tokens are those the rollout had.
+    Operators of a layer start together, in `dataflow` those with as many before them, so requests of the same step of
+    theirs count as running together, each until its own last token. An idle engine takes the first of them at once and
+    the others a step later; a busy one takes all of them after the step under way. Cached tokens are those the rollout
+    had.
     """
     waves: dict[tuple[Hashable, int], list[RequestSpan]] = {}
     for group, step, span in _placed_requests(trace):
@@ -75,14 +78,34 @@ def reference_work(trace: RolloutTrace, reference_load: int) -> Work:
 
 def _placed_requests(trace: RolloutTrace) -> Iterator[tuple[Hashable, int, RequestSpan]]:
     """The timed requests in the order of `spans`, each with the group its operator starts in and its step there."""
+    depths = _depths(trace) if trace.mode == "dataflow" else {}
     for layer_index, layer in enumerate((*trace.layers, trace.finaliser)):
         together = trace.mode != "sequential" and layer_index < len(trace.layers)
         for position, operator in enumerate(layer.operators):
-            group = layer_index if together else (layer_index, position)
+            node = (layer_index, position)
+            group = depths.get(node, layer_index) if together else node
             for step_index, step in enumerate(operator.steps):
                 for span in step:
                     if span.kind == "request" and span.timing is not None:
                         yield group, step_index, span
+
+
+def waited_for(trace: RolloutTrace) -> Graph:
+    """Whose ends each operator of a `dataflow` waited for."""
+    results = {
+        (i, j): Update(("",) * span.num_added, span.num_replaced)
+        for i, layer in enumerate(trace.layers)
+        for j, span in enumerate(layer.operators)
+    }
+    return dependency_graph([[span.reads for span in layer.operators] for layer in trace.layers], results)
+
+
+def _depths(trace: RolloutTrace) -> dict[Node, int]:
+    """How many operators one after another come before each; those of equal depth start at about the same time."""
+    depths: dict[Node, int] = {}
+    for node, after in sorted(waited_for(trace).items()):  # edges only lead to earlier layers
+        depths[node] = max((depths[one] + 1 for one in after), default=0)
+    return depths
 
 
 def _wave_rows(running: Sequence[RequestSpan], reference_load: int) -> list[tuple[float, ...]]:

@@ -14,7 +14,7 @@ from lamas_local.calibration import calibration_error
 from lamas_local.config import Config
 from lamas_local.cost_model import CostModel
 from lamas_local.executor import Executor, Plan
-from lamas_local.latency import cost_usd, measure, proxy_agreement
+from lamas_local.latency import cost_usd, measure, proxy_agreement, requests
 from lamas_local.policy import Policy
 from lamas_local.tasks.base import Task
 from lamas_local.trace import RolloutTrace
@@ -107,6 +107,7 @@ def summarise_policy(traces: Sequence[RolloutTrace], config: Config) -> dict[str
         "wall_latency_s_p50": float(np.percentile(seconds, 50)) if seconds else None,
         "wall_latency_s_p95": float(np.percentile(seconds, 95)) if seconds else None,
         "num_operators_mean": _mean([float(sum(len(layer.operators) for layer in trace.layers)) for trace in ran]),
+        "num_aborted_requests_mean": _mean([float(sum(span.is_aborted for span in requests(trace))) for trace in ran]),
     }
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lamas_local.config import SamplingConfig
-from lamas_local.finaliser import vote
+from lamas_local.dataflow import Node, Results, merge_layers, nodes
+from lamas_local.finaliser import is_decided, vote
 from lamas_local.operator_call import RunningCall
-from lamas_local.operators.base import EARLY_STOP, Operator, OperatorError, Update, merge, needs_solution
+from lamas_local.operators.base import EARLY_STOP, Operator, Update, merge, visible
 from lamas_local.sandbox import Sandbox, SandboxError
+from lamas_local.scheduler import run_dataflow
 from lamas_local.tasks.base import Example, Task
 from lamas_local.trace import Architecture, ExecutionMode, Failure, LayerSpan, OperatorSpan, RolloutTrace
 from serving.types import Engine
@@ -46,6 +49,7 @@ class Executor:
         seed: int,
         finaliser: Sequence[str] = (),
         sandbox: Sandbox | None = None,
+        abort: bool = True,
     ) -> None:
         """Put together what runs.
 
@@ -57,6 +61,7 @@ class Executor:
             seed: every request's seed is derived from it.
             finaliser: names of the operators that run after the vote, in order.
             sandbox: runs what operators ask to be run; None where none of them does.
+            abort: whether `dataflow` stops what can no longer matter.
         """
         self.engine = engine
         self.task = task
@@ -65,6 +70,7 @@ class Executor:
         self.seed = seed
         self.finaliser = tuple(finaliser)
         self.sandbox = sandbox
+        self.abort = abort
 
     async def run(self, plan: Plan) -> RolloutTrace:
         """Run every layer, then the finaliser; the rollout has ended before it is scored.
@@ -72,11 +78,8 @@ class Executor:
         A failed operator is a fact on the trace and its siblings are used; a rollout fails when no solution is left.
         """
         started = time.monotonic()
-        solutions: tuple[str, ...] = ()
-        layers: list[LayerSpan] = []
-        for index, drawn in enumerate(plan.architecture):
-            layer, solutions = await self._run_layer(plan, index, drawn, solutions)
-            layers.append(layer)
+        run_layers = self._run_as_dataflow if plan.mode == "dataflow" else self._run_layers
+        layers, solutions = await run_layers(plan, [_without_stop(drawn) for drawn in plan.architecture])
         answer, finaliser = await self._finalise(plan, solutions)
         ended = time.monotonic()
         score, failure = None, None if answer is not None else _commonest_failure(layers)
@@ -101,25 +104,58 @@ class Executor:
             failure=failure,
         )
 
-    async def _run_layer(
-        self, plan: Plan, index: int, drawn: Sequence[str], solutions: tuple[str, ...]
-    ) -> tuple[LayerSpan, tuple[str, ...]]:
-        """One layer, and the solutions after it, merged in drawn order."""
-        started = time.monotonic()
-        names = [name for name in drawn if name != EARLY_STOP]
-        copies = [names[:i].count(name) for i, name in enumerate(names)]
-        if plan.mode == "layered":
-            running = (
-                self._run_operator(plan, index, name, solutions, copy) for name, copy in zip(names, copies, strict=True)
+    async def _run_layers(
+        self, plan: Plan, architecture: Sequence[Sequence[str]]
+    ) -> tuple[list[LayerSpan], tuple[str, ...]]:
+        """One layer after another; and the solutions after them, merged in drawn order."""
+        solutions: tuple[str, ...] = ()
+        layers: list[LayerSpan] = []
+        for index, names in enumerate(architecture):
+            started = time.monotonic()
+            if plan.mode == "layered":
+                running = (self._run_operator(plan, index, names, i, solutions) for i in range(len(names)))
+                results = await asyncio.gather(*running)
+                solutions = merge(solutions, [update for _, update in results])
+            else:
+                results = []
+                for i in range(len(names)):
+                    results.append(await self._run_operator(plan, index, names, i, solutions))
+                    solutions = merge(solutions, [results[-1][1]])
+            layers.append(LayerSpan(started, time.monotonic(), tuple(span for span, _ in results)))
+        return layers, solutions
+
+    async def _run_as_dataflow(
+        self, plan: Plan, architecture: Sequence[Sequence[str]]
+    ) -> tuple[list[LayerSpan], tuple[str, ...]]:
+        """Every operator as soon as what it reads exists; the solutions are merged as those of layers."""
+        operators = [[self.operators[name] for name in names] for names in architecture]
+        calls: dict[Node, RunningCall] = {}
+        spans: dict[Node, OperatorSpan] = {}
+
+        async def start(node: Node, solutions: tuple[str, ...]) -> Update:
+            layer, position = node
+            calls[node] = self._call(plan, layer, architecture[layer], position, solutions)
+            spans[node], update = await calls[node].run()
+            return update
+
+        def is_over(results: Results) -> bool:
+            return can_abort and is_decided(
+                [[results.get((i, j), one) for j, one in enumerate(drawn)] for i, drawn in enumerate(operators)],
+                extract_answer,
             )
-            results = await asyncio.gather(*running)
-            solutions = merge(solutions, [update for _, update in results])
-        else:
-            results = []
-            for name, copy in zip(names, copies, strict=True):
-                results.append(await self._run_operator(plan, index, name, solutions, copy))
-                solutions = merge(solutions, [results[-1][1]])
-        return LayerSpan(started, time.monotonic(), tuple(span for span, _ in results)), solutions
+
+        can_abort = self.abort and not (plan.is_finalised and self.finaliser)  # a finaliser reads the answer's words
+        extract_answer = functools.cache(self.task.extract_answer)
+        reads = [[operator.reads for operator in drawn] for drawn in operators]
+        started = time.monotonic()
+        results = await run_dataflow(reads, start, is_over)
+        for node in nodes(architecture):
+            if node not in results:
+                layer, position = node
+                call = calls.get(node) or self._call(plan, layer, architecture[layer], position, ())
+                spans[node] = call.span(Update(added=()), is_aborted=True)
+        layers = [[spans[layer, i] for i in range(len(names))] for layer, names in enumerate(architecture)]
+        return _overlapping(layers, started), merge_layers(architecture, results)
 
     async def _finalise(self, plan: Plan, solutions: tuple[str, ...]) -> tuple[str | None, LayerSpan]:
         """The vote, then the finaliser's operators on what it leaves; where one fails, the answer before it stays."""
@@ -129,35 +165,52 @@ class Executor:
         for name in self.finaliser if plan.is_finalised else ():
             if answer is None:
                 break
-            span, update = await self._run_operator(plan, len(plan.architecture), name, (answer,))
+            span, update = await self._run_operator(plan, len(plan.architecture), (name,), 0, (answer,))
             spans.append(span)
             answer = next(reversed(merge((answer,), [update])), answer)
         return answer, LayerSpan(started, time.monotonic(), tuple(spans))
 
     async def _run_operator(
-        self, plan: Plan, layer: int, name: str, solutions: tuple[str, ...], copy: int = 0
+        self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
     ) -> tuple[OperatorSpan, Update]:
+        return await self._call(plan, layer, names, position, solutions).run()
+
+    def _call(
+        self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
+    ) -> RunningCall:
+        """The run of the operator at a position of a layer, from now on; it sees of `solutions` what it reads."""
+        name = names[position]
         operator = self.operators[name]
-        label = f"{name}#{copy + 1}" if copy else name
-        call = RunningCall(
+        copy = names[:position].count(name)
+        return RunningCall(
             executor=self,
+            operator=operator,
             query=plan.example.query,
-            run=f"{plan.policy}-{plan.step}",
+            run_name=f"{plan.policy}-{plan.step}",
             rollout=plan.rollout,
             epoch=plan.epoch,
             layer=layer,
-            label=label,
-            solutions=() if operator.reads == "problem" else solutions,
+            label=f"{name}#{copy + 1}" if copy else name,
+            solutions=visible(operator.reads, solutions),
+            started=time.monotonic(),
         )
-        started = time.monotonic()
-        failure, update = None, Update(added=())
-        try:
-            if needs_solution(operator) and not solutions:
-                raise OperatorError(Failure("NothingToRead", "every operator before it failed"))
-            update = await operator.run(call)
-        except OperatorError as error:
-            failure = error.failure
-        return OperatorSpan(name, started, time.monotonic(), tuple(call.steps), failure), update
+
+
+def _without_stop(drawn: Sequence[str]) -> list[str]:
+    return [name for name in drawn if name != EARLY_STOP]
+
+
+def _overlapping(layers: Sequence[Sequence[OperatorSpan]], started: float) -> list[LayerSpan]:
+    """Layers from the first start to the last end of their operators; an empty one stands where all had ended."""
+    ended = max((span.ended for own in layers for span in own), default=started)
+    return [
+        LayerSpan(
+            min((span.started for span in own), default=ended),
+            max((span.ended for span in own), default=ended),
+            tuple(own),
+        )
+        for own in layers
+    ]
 
 
 def _commonest_failure(layers: Sequence[LayerSpan]) -> Failure:

@@ -94,7 +94,7 @@ class ProxyAgreement:
     spearman: float | None
     critical_agreement: float | None
     """Share of layers where proxy and clock name the same critical operator, of those that leave a choice: at least
-    two operators that did not run one after another."""
+    two operators that did not run one after another, and not passed by by both paths."""
     proxy_mape: float | None
     """Mean absolute error of proxy seconds relative to measured seconds."""
 
@@ -110,7 +110,7 @@ def proxy_agreement(latencies: Sequence[Latency]) -> ProxyAgreement:
         for lengths, by_tokens, by_clock in zip(
             latency.tokens.operators, latency.tokens.critical, latency.seconds.critical, strict=True
         )
-        if len(by_tokens) < len(lengths)
+        if len(by_tokens) < len(lengths) > 1 and (by_tokens or by_clock)  # a dataflow's path may pass a layer by
     ]
     errors = [abs(p - c) / c for p, c in zip(proxy, clock, strict=True) if c > 0]
     return ProxyAgreement(

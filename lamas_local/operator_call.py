@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lamas_local.config import ConfigError
-from lamas_local.operators.base import OperatorError
+from lamas_local.operators.base import Operator, OperatorError, Update, max_added, needs_solution
 from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
 from lamas_local.sandbox import Sandbox, SandboxError, SandboxResult
 from lamas_local.seeds import derive_seed, occasion
 from lamas_local.tasks.base import Query, TaskPrompts
-from lamas_local.trace import Failure, RequestSpan, Step, ToolSpan
+from lamas_local.trace import Failure, OperatorSpan, RequestSpan, Step, ToolSpan
 from serving.types import EngineDeadError, EngineError, GenerationRequest, Message
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ class RunningCall:
     """An `OperatorCall` on the real engine and sandbox; `steps` holds the spans of what was done."""
 
     executor: Executor
+    operator: Operator
     query: Query
     """Not the example: gold answers and hidden tests stay out of an operator's reach."""
-    run: str
+    run_name: str
     """The policy and the step: keeps request ids apart where they run the same query; no part of a seed."""
     rollout: int
     epoch: int
@@ -36,7 +37,43 @@ class RunningCall:
     label: str
     """The operator's name; a further copy of it in a layer has its number besides."""
     solutions: tuple[str, ...]
+    started: float
     steps: list[Step] = field(default_factory=list)
+
+    async def run(self) -> tuple[OperatorSpan, Update]:
+        """Run the operator; one that fails leaves the solutions as they are.
+
+        Raises:
+            ConfigError: it adds more solutions than it says.
+        """
+        failure, update = None, Update(added=())
+        try:
+            if needs_solution(self.operator) and not self.solutions:
+                raise OperatorError(Failure("NothingToRead", "every operator before it failed"))
+            update = await self.operator.run(self)
+        except OperatorError as error:
+            failure = error.failure
+        most = max_added(self.operator)
+        if most is not None and len(update.added) > most:
+            raise ConfigError(
+                f"operators: {self.operator.name} added {len(update.added)} solutions; its max_added is {most}"
+            )
+        update = Update(update.added, min(update.num_replaced, len(self.solutions)))
+        return self.span(update, failure), update
+
+    def span(self, update: Update, failure: Failure | None = None, *, is_aborted: bool = False) -> OperatorSpan:
+        """What is kept of it, now that it has ended."""
+        return OperatorSpan(
+            name=self.operator.name,
+            started=self.started,
+            ended=time.monotonic(),
+            steps=tuple(self.steps),
+            failure=failure,
+            reads=self.operator.reads,
+            num_added=len(update.added),
+            num_replaced=update.num_replaced,
+            is_aborted=is_aborted,
+        )
 
     @property
     def problem(self) -> str:
@@ -72,10 +109,15 @@ class RunningCall:
         return self.executor.sandbox
 
     async def _tool(self, name: str, running: Awaitable[SandboxResult]) -> SandboxResult:
+        asked = time.monotonic()
         try:
             result = await running
         except SandboxError as error:
             raise OperatorError(Failure(type(error).__name__, str(error))) from error
+        except asyncio.CancelledError:
+            span = ToolSpan(name, asked, asked, time.monotonic(), "aborted", self._sandbox.isolation)
+            self.steps.append((span,))
+            raise
         span = ToolSpan(
             name=name,
             asked=result.asked,
@@ -108,13 +150,17 @@ class RunningCall:
         """One step: its requests run at the same time."""
         step = len(self.steps)
         self.steps.append(())  # taken now, so that requests keep ids of their own whatever else is asked meanwhile
-        spans = await asyncio.gather(
-            *(
-                self._complete(self._request(fitted.messages, step, sample, choices, stop), fitted.num_cut_tokens)
-                for sample, fitted in enumerate(prompts)
-            )
-        )
-        self.steps[step] = tuple(spans)
+        ended: dict[int, RequestSpan] = {}
+
+        async def complete(sample: int, fitted: FittedPrompt) -> None:
+            request = self._request(fitted.messages, step, sample, choices, stop)
+            ended[sample] = await self._complete(request, fitted.num_cut_tokens)
+
+        try:
+            await asyncio.gather(*(complete(sample, fitted) for sample, fitted in enumerate(prompts)))
+        finally:  # also where the operator was aborted
+            spans = [ended[sample] for sample in sorted(ended)]
+            self.steps[step] = tuple(spans)
         texts = [span.text for span in spans if span.text is not None]
         if not texts:
             raise OperatorError(spans[0].failure or Failure("NoSample", "the engine returned nothing"))
@@ -131,7 +177,7 @@ class RunningCall:
         sampling = self.executor.sampling
         place = (occasion(self.query.id, self.epoch), self.rollout, self.layer, self.label, step, sample)
         return GenerationRequest(
-            request_id="/".join(str(part) for part in (self.run, *place)),
+            request_id="/".join(str(part) for part in (self.run_name, *place)),
             messages=messages,
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
@@ -149,6 +195,9 @@ class RunningCall:
             completion = await self.executor.engine.generate(request)
         except EngineDeadError:
             raise
+        except asyncio.CancelledError:
+            # Swallowed, so that the samples beside it end before `gather` raises it in the operator.
+            return RequestSpan(request.request_id, seed, started, time.monotonic(), num_cut_tokens, is_aborted=True)
         except EngineError as error:
             failure = Failure(type(error).__name__, str(error))
             return RequestSpan(request.request_id, seed, started, time.monotonic(), num_cut_tokens, failure=failure)

@@ -46,6 +46,9 @@ def load_plugin_operator(target: str, key: str) -> Operator:
         raise ConfigError(f"{key}: {target!r} has the name {made.name!r}; letters, digits and _ are allowed")
     if made.reads not in get_args(Reads):
         raise ConfigError(f"{key}: {target!r} reads {made.reads!r}; allowed: {', '.join(get_args(Reads))}")
+    most = getattr(made, "max_added", None)
+    if most is not None and not (isinstance(most, int) and most >= 0):
+        raise ConfigError(f"{key}: {target!r} has the max_added {most!r}; a whole number from 0 is allowed")
     return cast("Operator", made)
 
 

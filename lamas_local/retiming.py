@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lamas_local.cost_model import CostModel
-from lamas_local.engine_load import observe, reference_work, timed_requests
+from lamas_local.dataflow import Node
+from lamas_local.engine_load import observe, reference_work, timed_requests, waited_for
 from lamas_local.trace import LayerSpan, OperatorSpan, RolloutTrace
 
 
@@ -30,6 +31,8 @@ def under_own_load(traces: Sequence[RolloutTrace], model: CostModel) -> list[Rol
 def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bool) -> RolloutTrace:
     """The same rollout with other seconds: steps add, spans of a step and operators of a layer count as their longest.
 
+    In `dataflow` an operator starts when all it waited for have ended, and nothing waits for one that was aborted.
+
     Operators, layers and the rollout get new stamps, from 0 on; the spans in them keep what was measured. What passed
     between steps (0.03% of the seconds of a run on a CPU) is left out.
 
@@ -40,16 +43,27 @@ def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bo
     """
     layers: list[LayerSpan] = []
     clock = 0.0  # when all so far has ended
+    graph = waited_for(trace) if trace.mode == "dataflow" else None
+    ends: dict[Node, float] = {}
     for index, layer in enumerate((*trace.layers, trace.finaliser)):
         in_turn = trace.mode == "sequential" or index == len(trace.layers)
         layer_start = clock
         operators: list[OperatorSpan] = []
-        for operator in layer.operators:
+        for position, operator in enumerate(layer.operators):
             started = clock if in_turn else layer_start
+            if graph is not None and not in_turn:
+                started = max((ends[node] for node in graph[index, position]), default=0.0)
             ended = started + _operator_seconds(operator, seconds, with_tool_waits)
             operators.append(replace(operator, started=started, ended=ended))
-            clock = max(clock, ended)
-        layers.append(LayerSpan(layer_start, clock, tuple(operators)))
+            ends[index, position] = ended
+            clock = clock if operator.is_aborted else max(clock, ended)
+        layers.append(
+            LayerSpan(
+                min((one.started for one in operators), default=layer_start),
+                max((one.ended for one in operators), default=layer_start),
+                tuple(operators),
+            )
+        )
     return replace(trace, started=0.0, ended=clock, layers=tuple(layers[:-1]), finaliser=layers[-1])
 
 

@@ -70,6 +70,7 @@ class Session:
             config.seed,
             [operator.name for operator in roster.finaliser],
             sandbox,
+            abort=config.execution.abort,
         )
         return cls(config, task, roster.drawn, embedder, engine, executor)
 

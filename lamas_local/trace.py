@@ -14,7 +14,9 @@ from pydantic import TypeAdapter
 from lamas_local.sandbox import Status
 from serving.types import RequestTiming
 
-ExecutionMode = Literal["sequential", "layered"]
+ExecutionMode = Literal["sequential", "layered", "dataflow"]
+Reads = Literal["problem", "solution", "solutions", "solution_if_any"]
+"""`solution`: the current one; `solutions`: all so far; `solution_if_any`: the current one where there is one."""
 Architecture = tuple[tuple[str, ...], ...]
 """Operator names per layer, in drawn order; EarlyStop, if drawn, stands last."""
 
@@ -46,6 +48,9 @@ class RequestSpan:
     finish_reason: str | None = None
     text: str | None = None
     failure: Failure | None = None
+    is_aborted: bool = False
+    """Its answer could no longer matter, so the engine was told to stop; `ended` is that moment. No failure. What the
+    engine had made of it by then is not known: its token counts are 0."""
     kind: Literal["request"] = "request"
 
 
@@ -58,7 +63,8 @@ class ToolSpan:
     """The operator asked for it; until `started` it waited for a place."""
     started: float
     ended: float
-    status: Status
+    status: Status | Literal["aborted"]
+    """`aborted`: its result could no longer matter; whether it still waited for a place is not known."""
     isolation: str
     """What kept the run from doing harm."""
     output: str = ""
@@ -80,11 +86,22 @@ class OperatorSpan:
     ended: float
     steps: tuple[Step, ...] = ()
     failure: Failure | None = None
+    reads: Reads = "problem"
+    """What it declared to read. With the next two it says which results decided what others read."""
+    num_added: int = 0
+    """Solutions it added."""
+    num_replaced: int = 0
+    """Solutions, from the newest back, that the added ones stand for."""
+    is_aborted: bool = False
+    """Its result could no longer matter: it was stopped at `ended`, or never begun. No failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerSpan:
-    """One layer: its operators in drawn order. An architecture's last layer may be empty (EarlyStop drawn first)."""
+    """One layer: its operators in drawn order. An architecture's last layer may be empty (EarlyStop drawn first).
+
+    In `dataflow` a layer is no stage of its own: it spans its operators, and layers overlap.
+    """
 
     started: float
     ended: float

@@ -87,6 +87,7 @@ class Debate:
     name = "Debate"
     description = "Lets two debaters argue for their answers at the same time, and a judge picks the better one."
     reads: Reads = "problem"
+    max_added = 1
     stances = ("Give the obvious answer and a reason for it", "Doubt the obvious answer and give a better one")
 
     async def run(self, call: OperatorCall) -> Update:

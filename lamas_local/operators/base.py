@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from lamas_local.prompt import Prompt
 from lamas_local.sandbox import SandboxResult
 from lamas_local.tasks.base import TaskPrompts
 from lamas_local.trace import Failure
+from lamas_local.trace import Reads as Reads
 
-Reads = Literal["problem", "solution", "solutions", "solution_if_any"]
-"""`solution`: the current one; `solutions`: all so far; `solution_if_any`: the current one where there is one."""
 EARLY_STOP = "EarlyStop"
 
 
@@ -22,7 +21,8 @@ class Update:
 
     added: tuple[str, ...]
     num_replaced: int = 0
-    """How many of the solutions it read, from the newest back, the added ones stand for."""
+    """How many of the solutions it read, from the newest back, the added ones stand for; it cannot be more, so that
+    nothing is replaced unread."""
 
 
 def merge(solutions: tuple[str, ...], updates: Sequence[Update]) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class OperatorCall(Protocol):
 
     @property
     def solutions(self) -> tuple[str, ...]:
-        """All solutions so far, the current one last; empty for an operator that reads only the problem."""
+        """What it declares to read: all solutions so far, the current one last, or only the current one, or none."""
         ...
 
     @property
@@ -104,7 +104,11 @@ class OperatorCall(Protocol):
 
 
 class Operator(Protocol):
-    """One agent step. One that calls `run_python` or `check_python` has an attribute `needs_sandbox = True` besides."""
+    """One agent step.
+
+    One that calls `run_python` or `check_python` has an attribute `needs_sandbox = True` besides. One that never adds
+    more than n solutions may have `max_added = n`: only then can a vote be known to be decided while it still runs.
+    """
 
     name: str
     description: str
@@ -120,6 +124,13 @@ class Operator(Protocol):
         ...
 
 
+def visible(reads: Reads, solutions: tuple[str, ...]) -> tuple[str, ...]:
+    """What an operator gets to see of the solutions so far."""
+    if reads == "problem":
+        return ()
+    return solutions if reads == "solutions" else solutions[-1:]
+
+
 def needs_solution(operator: Operator) -> bool:
     """Whether it can only run where a solution exists, so not in layer 1."""
     return operator.reads in ("solution", "solutions")
@@ -128,3 +139,9 @@ def needs_solution(operator: Operator) -> bool:
 def needs_sandbox(operator: Operator) -> bool:
     """Whether it runs code."""
     return bool(getattr(operator, "needs_sandbox", False))
+
+
+def max_added(operator: Operator) -> int | None:
+    """Most solutions it adds; None where it does not say."""
+    number: int | None = getattr(operator, "max_added", None)
+    return number

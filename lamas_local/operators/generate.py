@@ -12,6 +12,7 @@ class Generate:
     name = "Generate"
     description = "Answers the problem directly and briefly, without showing any reasoning."
     reads: Reads = "problem"
+    max_added = 1
 
     async def run(self, call: OperatorCall) -> Update:
         """Ask once."""

@@ -17,6 +17,7 @@ class GenerateCoT:
     name = "GenerateCoT"
     description = "Reasons step by step about the problem before it answers: slower, for problems with several steps."
     reads: Reads = "problem"
+    max_added = 1
 
     async def run(self, call: OperatorCall) -> Update:
         """Ask once."""

@@ -12,7 +12,7 @@ class MultiGenerateCoT:
     name = "MultiGenerateCoT"
     description = "Writes three independent step-by-step solutions at the same time, so that a vote can choose."
     reads: Reads = "problem"
-    num_samples = 3
+    num_samples = max_added = 3
 
     async def run(self, call: OperatorCall) -> Update:
         """Ask three times at once."""

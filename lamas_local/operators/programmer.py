@@ -21,6 +21,7 @@ class Programmer:
     name = "Programmer"
     description = "Writes and runs a Python program that computes the answer exactly, and repairs it when it fails."
     reads: Reads = "solution_if_any"
+    max_added = 1
     needs_sandbox = True
     max_tries = 3
 

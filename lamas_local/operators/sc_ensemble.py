@@ -16,6 +16,7 @@ class ScEnsemble:
     name = "ScEnsemble"
     description = "Compares all candidate solutions and keeps the one that agrees best with the others."
     reads: Reads = "solutions"
+    max_added = 1
 
     async def run(self, call: OperatorCall) -> Update:
         """Ask for a letter, which structured output holds to the candidates; one candidate needs no vote."""

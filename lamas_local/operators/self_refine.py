@@ -12,6 +12,7 @@ class SelfRefine:
     name = "SelfRefine"
     description = "Checks the current solution for mistakes and writes a corrected version of it."
     reads: Reads = "solution"
+    max_added = 1
 
     async def run(self, call: OperatorCall) -> Update:
         """Ask once."""

@@ -25,6 +25,7 @@ class Test:
     name = "Test"
     description = "Runs the code of the current solution on the examples in the problem and repairs it when one fails."
     reads: Reads = "solution"
+    max_added = 1
     needs_sandbox = True
     max_tries = 3
 

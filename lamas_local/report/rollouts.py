@@ -91,7 +91,8 @@ def _request_rows(trace: RolloutTrace) -> Iterator[tuple[str, ...]]:
                     waited = format_number(span.started - span.asked)
                     yield (f"{place}, {span.name}", waited, *["–"] * 5, f"{span.status} after {seconds}")
                 elif span.timing is None:
-                    yield (place, *["–"] * 6, span.failure.kind if span.failure else "–")
+                    reason = span.failure.kind if span.failure else "aborted" if span.is_aborted else "–"
+                    yield (place, *["–"] * 6, reason)
                 else:
                     timing = span.timing
                     yield (

@@ -13,8 +13,9 @@ from lamas_local.trace import LayerSpan, OperatorSpan, RequestSpan, RolloutTrace
 
 WIDTH, GUTTER, RIGHT = 960.0, 186.0, 22.0
 TOP, HEADER, ROW, GAP, BOTTOM = 92.0, 24.0, 17.0, 11.0, 14.0
+FINALISER = "Finaliser"
 # Class name, which is also the name in the legend, and the room it takes there: SVG cannot measure text.
-_PHASES = (("queue", 68), ("prefill", 68), ("decode", 75), ("tool", 56), ("failed", 70))
+_PHASES = (("queue", 68), ("prefill", 68), ("decode", 75), ("tool", 56), ("failed", 70), ("aborted", 82))
 
 # Literal colours: programs that draw SVG outside a browser know no CSS variables. The background is part of the
 # drawing so that a dark page around a light picture (or the other way round) leaves it readable.
@@ -25,6 +26,7 @@ _STYLE = """<style>
 .timeline .span{fill:#e2e6ec}.timeline .queue{fill:#a9b0ba}.timeline .prefill{fill:#e9a23b}
 .timeline .decode{fill:#2f6fd0}.timeline .tool{fill:#2f9467}
 .timeline .failed{fill:#fff;stroke:#b3261e;stroke-width:1.5;stroke-dasharray:4 3}
+.timeline .aborted{fill:#fff;stroke:#626973;stroke-width:1.5;stroke-dasharray:1 3}
 .timeline .inside{fill:#fff;font-size:11px}
 .timeline .seconds{fill:none;stroke:#c2185b;stroke-width:3;stroke-linejoin:round}
 .timeline .tokens{fill:none;stroke:#7a3db8;stroke-width:3;stroke-dasharray:2 4}
@@ -34,7 +36,7 @@ _STYLE = """<style>
 .timeline .grid{stroke:#343a42}.timeline .muted{fill:#a0a8b2}
 .timeline .span{fill:#343a43}.timeline .queue{fill:#737c88}.timeline .prefill{fill:#d99a3e}
 .timeline .decode{fill:#3f7fdd}.timeline .tool{fill:#2f9a6c}.timeline .failed{fill:#1c1f24;stroke:#f2766d}
-.timeline .inside{fill:#fff}
+.timeline .inside{fill:#fff}.timeline .aborted{fill:#1c1f24;stroke:#a0a8b2}
 .timeline .seconds{stroke:#ff6f9f}.timeline .tokens{stroke:#c29bf2}
 .timeline text.critical{fill:#ff6f9f}.timeline text.proxy{fill:#c29bf2}}
 </style>"""
@@ -58,7 +60,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where one layer (or the finaliser) is drawn, and what it added to both paths."""
+    """Where one layer (or the finaliser) is drawn, and what it has of both paths."""
 
     name: str
     layer: LayerSpan
@@ -66,6 +68,11 @@ class Stage:
     lanes: tuple[Lane, ...]
     seconds: float
     tokens: float
+
+    @property
+    def is_passed_by(self) -> bool:
+        """Whether it has operators, but neither path goes through them."""
+        return bool(self.lanes) and not any(lane.by_seconds or lane.by_tokens for lane in self.lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,7 @@ def timeline_svg(trace: RolloutTrace, tokens_per_second: float = 50.0, num_secon
 
 def stage_names(trace: RolloutTrace) -> tuple[str, ...]:
     """What each layer and the finaliser are called."""
-    return (*(f"Layer {index}" for index in range(1, len(trace.layers) + 1)), "Finaliser")
+    return (*(f"Layer {index}" for index in range(1, len(trace.layers) + 1)), FINALISER)
 
 
 def _place(trace: RolloutTrace, by_seconds: CriticalPath, by_tokens: CriticalPath) -> tuple[list[Stage], float]:
@@ -134,11 +141,13 @@ def _place(trace: RolloutTrace, by_seconds: CriticalPath, by_tokens: CriticalPat
 def _title(trace: RolloutTrace, by_tokens: CriticalPath) -> Iterator[str]:
     outcome = f"score {format_number(trace.score)}" if trace.failure is None else f"failed: {trace.failure.kind}"
     yield text(14, 24, shorten(f"{trace.policy}, query {trace.query_id}", 60), "strong", title=trace.query_id)
+    num_aborted = sum(operator.is_aborted for layer in trace.layers for operator in layer.operators)
     facts = (
         format_unit(trace.ended - trace.started, "s"),
         f"critical path {by_tokens.length:,.0f} tokens",
         shorten(outcome, 40),
         trace.mode,
+        *([f"{num_aborted} aborted"] if num_aborted else []),
     )
     yield text(WIDTH - RIGHT, 24, " · ".join(facts), "muted", "end")
 
@@ -183,7 +192,9 @@ def _draw_stage(stage: Stage, clock: Clock) -> Iterator[str]:
 
 
 def _stage_fact(stage: Stage) -> str:
-    if stage.lanes or stage.name == "Finaliser":
+    if stage.is_passed_by and stage.name != FINALISER:
+        return "off the path"
+    if stage.lanes or stage.name == FINALISER:
         return f"{format_unit(stage.seconds, 's')} · {stage.tokens:,.0f} tok"
     return "stopped early"
 
@@ -192,8 +203,10 @@ def _draw_lane(lane: Lane, clock: Clock) -> Iterator[str]:
     operator = lane.operator
     left, right = clock.x(operator.started), clock.x(operator.ended)
     state = f", failed: {operator.failure.kind}: {shorten(operator.failure.message, 200)}" if operator.failure else ""
+    state = ", aborted: the vote was decided without it" if operator.is_aborted else state
     title = f"{operator.name}: {format_unit(operator.ended - operator.started, 's')}{state}"
     name_class = "strong critical" if lane.by_seconds else "strong proxy" if lane.by_tokens else ""
+    name_class = "muted" if operator.is_aborted else name_class
     name = f"{shorten(operator.name, 20)}{' ✕' if operator.failure else ''}"
     yield text(22, lane.y + 13, name, name_class, title=title)
     yield rect(left, lane.y, max(right - left, 1), lane.num_rows * ROW, "span", title, radius=2)
@@ -219,8 +232,15 @@ def _pieces(span: Span) -> list[tuple[str, float, float, str]]:
         outcome = span.status + (f": {shorten(span.output, 160)}" if span.output else "")
         pieces = [
             ("queue", span.asked, span.started, "waiting for a place in the sandbox"),
-            ("tool", span.started, span.ended, f"tool {span.name}, {outcome}"),
+            (
+                "aborted" if span.status == "aborted" else "tool",
+                span.started,
+                span.ended,
+                f"tool {span.name}, {outcome}",
+            ),
         ]
+    elif span.is_aborted:
+        pieces = [("aborted", span.started, span.ended, "aborted request")]
     elif span.timing is None:
         why = f"{span.failure.kind}: {shorten(span.failure.message, 200)}" if span.failure else "no completion"
         pieces = [("failed", span.started, span.ended, f"failed request, {why}")]
@@ -236,7 +256,7 @@ def _pieces(span: Span) -> list[tuple[str, float, float, str]]:
     return [
         (phase, started, ended, f"{format_unit(ended - started, 's')} {title}")
         for phase, started, ended, title in pieces
-        if ended > started or phase in ("tool", "failed")
+        if ended > started or phase in ("tool", "failed", "aborted")
     ]
 
 
@@ -277,5 +297,7 @@ def _label(trace: RolloutTrace, stages: list[Stage]) -> str:
 
 
 def _lane_label(lane: Lane) -> str:
+    if lane.operator.is_aborted:
+        return f"{lane.operator.name} (aborted)"
     measures = [name for name, holds in (("seconds", lane.by_seconds), ("tokens", lane.by_tokens)) if holds]
     return lane.operator.name + (f" (critical by {' and '.join(measures)})" if measures else "")

@@ -69,7 +69,10 @@ class Task(Protocol):
         ...
 
     def extract_answer(self, solution: str) -> str | None:
-        """The final answer in a solution's text, in a form where equal answers are equal strings; None without one."""
+        """The final answer in a solution's text, in a form where equal answers are equal strings; None without one.
+
+        Solutions with equal answers should score alike: the vote and `execution.abort` take one for the other.
+        """
         ...
 
     async def score(self, example: Example, solution: str) -> float:

@@ -8,56 +8,33 @@ from pathlib import Path
 import pytest
 
 from bench.case import FIXED_WIDE, WIDE, Case
-from bench.execution_modes import WIDE_GROUP, Comparison, Run, compare, compare_groups, main, order_of_modes
+from bench.comparison import compare
+from bench.execution_modes import TARGETS, WIDE_GROUP, Target, compare_groups, describe_target, is_met, main
+from bench.way import WAYS
 from lamas_local.policy import parse_fixed
 from lamas_local.tasks.base import Example, Query
-from lamas_local.trace import Architecture, ExecutionMode
+from lamas_local.trace import Architecture
 from serving.fake_engine import FakeEngine
 from serving.types import EngineError
+from tests.bench.runs import make_runs
 
 EXAMPLE = Example(Query("q", "How many?"), "1")
 
 
-def make_run(case: int, repeat: int, mode: ExecutionMode, seconds: float, tokens: int = 10, cached: int = 5) -> Run:
-    cp_tokens = 8.0 if mode == "sequential" else 2.0 + 2 * case
-    return Run(case, repeat, mode, mode == "sequential", seconds, cp_tokens, tokens, 10, cached, 0, None)
-
-
-def make_runs(sequential: list[list[float]], layered: list[list[float]]) -> list[Run]:
-    """Seconds by case and repeat."""
-    tables: list[tuple[ExecutionMode, list[list[float]]]] = [("sequential", sequential), ("layered", layered)]
-    return [
-        make_run(case, repeat, mode, seconds)
-        for mode, table in tables
-        for case, row in enumerate(table)
-        for repeat, seconds in enumerate(row)
-    ]
-
-
-def test_comparison_by_hand() -> None:
-    # Two cases, three repeats. Ratios: case 0 0.5 0.5 1.0, case 1 0.25 0.75 0.25.
-    runs = make_runs([[2.0, 4.0, 2.0], [8.0, 8.0, 8.0]], [[1.0, 2.0, 2.0], [2.0, 6.0, 2.0]])
-    comparison: Comparison = compare(runs)
-    assert comparison.num_cases == 2
-    assert comparison.seconds == {"sequential": 6.0, "layered": 2.0}
-    assert comparison.ratio_of_medians == pytest.approx(1 / 3)
-    assert comparison.paired_ratio.median == pytest.approx((0.5 + 0.25) / 2)
-    assert comparison.paired_ratio.num_pairs == 2
-    # Medians over cases: sequential 5 6 5, layered 1.5 4 2.
-    by_repeat = comparison.seconds_by_repeat
-    assert (by_repeat["sequential"].median, by_repeat["sequential"].min, by_repeat["sequential"].max) == (5, 5, 6)
-    assert (by_repeat["layered"].median, by_repeat["layered"].min, by_repeat["layered"].max) == (2, 1.5, 4)
-    # Case 0: 2 of 8, case 1: 4 of 8.
-    assert comparison.cp_tokens_ratio == pytest.approx((0.25 + 0.5) / 2)
-    assert comparison.output_tokens == {"sequential": 10, "layered": 10}
-    assert comparison.cached_share == {"sequential": 0.5, "layered": 0.5}
+def test_a_target_is_about_one_pair_and_one_group() -> None:
+    groups = {"drawn": compare(make_runs({"layered": [[4.0]], "sequential": [[4.0]], "dataflow": [[3.0]]}))}
+    assert is_met(Target(("dataflow", "layered"), "drawn", 0.75), groups)
+    assert not is_met(Target(("dataflow", "layered"), "drawn", 0.74), groups)
+    assert not is_met(Target(("layered", "sequential"), "drawn", 0.9), groups)
+    assert not is_met(Target(("dataflow", "layered"), "fixed", 0.75), groups)
+    assert describe_target(Target(("dataflow", "layered"), "fixed", 0.75), groups).startswith("target not measured")
 
 
 def test_groups_split_by_width_and_origin() -> None:
     narrow: Architecture = (("Generate", "GenerateCoT"), ("SelfRefine", "EarlyStop"))
     wide = parse_fixed(FIXED_WIDE[0]).layers
     cases = [Case("drawn", EXAMPLE, narrow), Case("fixed", EXAMPLE, wide), Case("drawn", EXAMPLE, wide)]
-    groups = compare_groups(cases, make_runs([[1.0]] * 3, [[1.0]] * 3))
+    groups = compare_groups(cases, make_runs({"layered": [[1.0]] * 3}))
     sizes = {name: group.num_cases for name, group in groups.items()}
     assert sizes == {"all": 3, "a layer of 3 or more": 2, "no layer of 3 or more": 1, "drawn": 2, "fixed": 1}
     assert next(iter(groups)) == WIDE_GROUP
@@ -75,13 +52,6 @@ def test_every_fixed_architecture_is_wide(name: str) -> None:
     assert Case("fixed", EXAMPLE, parse_fixed(name).layers).is_wide
 
 
-def test_each_mode_goes_first_as_often() -> None:
-    firsts = [order_of_modes(case, repeat)[0] for case in range(4) for repeat in range(3)]
-    assert firsts.count("sequential") == firsts.count("layered")
-    assert order_of_modes(0, 0) != order_of_modes(1, 0)
-    assert order_of_modes(0, 0) != order_of_modes(0, 1)
-
-
 def test_the_program(config_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--num-architectures", "4", "--repeats", "2", "--sampling.max-tokens", "32"]
     assert main(["--config", config_file, "--output", str(tmp_path), *flags]) == 0
@@ -90,12 +60,21 @@ def test_the_program(config_file: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert {"figures", "raw", "command", "environment", "config", "load_average_before"} <= result.keys()
     assert {"commit", "num_cpus", "versions"} <= result["environment"].keys()
     assert result["config"]["sampling"]["max_tokens"] == 32
-    assert len(result["raw"]["runs"]) == 4 * 2 * 2
+    runs = result["raw"]["runs"]
+    assert len(runs) == 4 * 2 * len(WAYS)
+    assert {run["way"] for run in runs if run["num_aborted_requests"]} <= {"dataflow"}
+    assert {(run["case"], run["answer"]) for run in runs if run["way"] == "layered"} == {
+        (run["case"], run["answer"]) for run in runs if run["way"] == "dataflow-whole"
+    }
     assert [case["origin"] for case in result["raw"]["cases"]] == ["fixed", "drawn", "drawn", "fixed"]
     assert any(len(layer) >= WIDE for layer in result["raw"]["cases"][0]["architecture"])
     figures = result["figures"]
     assert figures["num_failed_rollouts"] == 0
-    assert figures["is_target_met"] == (figures["groups"][WIDE_GROUP]["ratio_of_medians"] <= figures["target_ratio"])
+    assert [target["is_met"] for target in figures["targets"]] == [
+        figures["groups"][target.group]["pairs"]["/".join(target.pair)]["ratio_of_medians"] <= target.ratio
+        for target in TARGETS
+    ]
+    assert figures["groups"]["all"]["pairs"]["dataflow/layered"]["num_other_answers"] == 0
     output = capsys.readouterr().out
     assert "target m" in output
     assert "2 architectures drawn" in output
@@ -106,7 +85,7 @@ def test_same_seed_same_cases_and_tokens(config_file: str, tmp_path: Path) -> No
         folder = tmp_path / output
         assert main(["--config", config_file, "--output", str(folder), "--repeats", "1"]) == 0
         runs = json.loads((folder / "execution_modes" / "result.json").read_text())["raw"]["runs"]
-        return [run["output_tokens"] for run in runs]
+        return [run["output_tokens"] for run in runs if run["way"] != "dataflow"]  # where time decides what is aborted
 
     assert tokens("a") == tokens("b")
 
@@ -119,5 +98,5 @@ def test_a_failed_rollout_fails_the_run(
     assert main(["--config", config_file, "--output", str(tmp_path), "--num-architectures", "1"]) == 1
     assert "no luck" in capsys.readouterr().err
     figures = json.loads((tmp_path / "execution_modes" / "result.json").read_text())["figures"]
-    assert figures["num_failed_rollouts"] == 6
-    assert figures["is_target_met"] is False
+    assert figures["num_failed_rollouts"] == 3 * len(WAYS)
+    assert [target["is_met"] for target in figures["targets"]] == [False, False]

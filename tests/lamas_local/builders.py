@@ -55,10 +55,13 @@ def tool(seconds: float, status: Status = "ok", waited: float = 0.0) -> ToolSpan
     return ToolSpan("run", 5.0 - waited, 5.0, 5.0 + seconds, status, "fake")
 
 
-def operator(*steps: int | Span | Step, seconds: float = 0.0, name: str = "Generate") -> OperatorSpan:
+def operator(
+    *steps: int | Span | Step, seconds: float = 0.0, name: str = "Generate", started: float = 0.0, **facts: Any
+) -> OperatorSpan:
     """A step is a tuple of spans, one span, or the output tokens of one request."""
     spans = (request(step) if isinstance(step, int) else step for step in steps)
-    return OperatorSpan(name, 0.0, seconds, tuple(span if isinstance(span, tuple) else (span,) for span in spans))
+    tuples = tuple(span if isinstance(span, tuple) else (span,) for span in spans)
+    return OperatorSpan(name, started, started + seconds, tuples, **{"num_added": 1, **facts})
 
 
 def layer(*operators: OperatorSpan, seconds: float | None = None) -> LayerSpan:
@@ -77,6 +80,7 @@ def trace(
     policy: str = "train",
     query_id: str = "q",
     step: int = 1,
+    started: float = 100.0,
 ) -> RolloutTrace:
     return RolloutTrace(
         query_id=query_id,
@@ -85,8 +89,8 @@ def trace(
         step=step,
         mode=mode,
         architecture=tuple(tuple(span.name for span in one.operators) or ("EarlyStop",) for one in layers),
-        started=100.0,
-        ended=100.0 + wall_s,
+        started=started,
+        ended=started + wall_s,
         layers=layers,
         finaliser=finaliser or LayerSpan(0.0, 0.0, ()),
         answer=None if failure else "4",

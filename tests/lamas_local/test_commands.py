@@ -24,6 +24,7 @@ from lamas_local.checkpoint import load_checkpoint
 from lamas_local.cli import main
 from lamas_local.commands import check_same_run
 from lamas_local.config import ConfigError
+from lamas_local.critical_path import critical_path
 from lamas_local.latency import requests
 from lamas_local.run_folder import RunFolder
 from lamas_local.trace import RolloutTrace, read_traces
@@ -330,6 +331,25 @@ def test_baselines_are_trained_with_their_own_objectives_beside_the_run(tmp_path
         "train": "layered", "trained": "layered", "maas": "sequential", "maas-parallel": "layered", "lamas": "layered",
         "initial-sequential": "sequential",
     }  # fmt: skip
+
+
+def test_a_dataflow_run_from_training_to_report(tmp_path: Path) -> None:
+    run = trained(
+        tmp_path / "run",
+        execution={"mode": "dataflow"},
+        objective={"credit": "to_go"},
+        latency={"signal": "measured"},
+        controller={"threshold": 0.9},
+        evaluation={"policies": ["trained", "initial"], "num_queries": 2},
+    )
+    traces = read_traces(run / "traces.jsonl")
+    assert {trace.policy: trace.mode for trace in traces} == {
+        "train": "dataflow", "trained": "dataflow", "initial": "layered",
+    }  # fmt: skip
+    assert "dataflow" in (run / "report.html").read_text()
+    for trace in traces:
+        path = critical_path(trace, "seconds")
+        assert sum(path.stages) == pytest.approx(trace.ended - trace.started, rel=0.05, abs=1e-3)
 
 
 class TwoRows(OneProblemTask):

@@ -48,6 +48,26 @@ def test_who_pays_one_after_another() -> None:
     assert pay("to_go", mode="sequential") == [[0.3, 0.5], [0.2, 0]]
 
 
+def test_who_pays_without_barriers() -> None:
+    # C starts at once: 150 tokens, 3 proxy seconds, B alone is on the path.
+    assert pay("uniform", mode="dataflow") == [[0.3, 0.3], [0.3, 0.3]]
+    assert pay("critical_path", mode="dataflow") == [[0, 0.3], [0, 0]]
+    # Without B, C's 100 tokens would remain.
+    assert pay("slack", mode="dataflow") == [[0, 0.1], [0, 0]]
+    # Layer 2 adds nothing to what layer 1 takes.
+    assert pay("to_go", mode="dataflow") == [[0, 0.1], [0, 0]]
+
+
+def test_to_go_without_barriers_charges_who_made_room_for_what_came_later() -> None:
+    # A alone takes 50 tokens; B, drawn after it, starts at once and takes 150. Had A been an EarlyStop, no B.
+    objective = ObjectiveConfig(credit="to_go", latency_weight=0.1, cost_weight=0.0)
+    layers = (layer(operator(20)), layer(operator(50)), layer(operator(150)))
+    latency = measure(trace(*layers, mode="dataflow"), TOKENS)
+    credited = utilities((("X",), ("A",), ("B",)), 1.0, 0.0, latency, objective, TOKENS)
+    # X and A are off the path: they pay what the layers after them add, 130 and 100 tokens; B its slack, 100.
+    assert [[round(1 - value, 9) for value in drawn] for drawn in credited] == [[0.26], [0.2], [0.2]]
+
+
 def test_who_pays_by_the_clock() -> None:
     measured = LatencyConfig(signal="measured")
     assert pay("critical_path", measured) == [[0.6, 0], [0.6, 0]]

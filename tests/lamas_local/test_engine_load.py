@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -120,6 +122,19 @@ def test_others_at_the_reference_load_run_all_the_time() -> None:
 def test_in_turn_operators_have_nothing_beside_them() -> None:
     rollout = trace(layer(operator(11), operator((request(21), request(6)))), mode="sequential")
     assert list(reference_work(rollout, 0).decode_running) == [1, (20 + 5) / 20, 2]
+
+
+def test_in_dataflow_those_run_together_that_have_as_many_before_them() -> None:
+    # Layer 2 holds a generator, which starts with layer 1, and a reader of all solutions.
+    rollout = trace(
+        layer(operator(11), operator(21)),
+        layer(operator(6), operator(16, reads="solutions", num_replaced=2)),
+        finaliser=layer(operator(4)),
+        mode="dataflow",
+    )
+    work = reference_work(rollout, 0)
+    assert list(work.decode_running) == [(10 + 10 + 5) / 10, (10 + 20 + 5) / 20, 3, 1, 1]
+    assert list(reference_work(replace(rollout, mode="layered"), 0).decode_running[2:]) == [2, (5 + 15) / 15, 1]
 
 
 def test_failed_requests_and_tools_are_passed_over() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +150,16 @@ def test_a_policys_figures() -> None:
     assert figures["proxy_latency_s_mean"] == pytest.approx(4.0)
     assert figures["num_operators_mean"] == pytest.approx(4 / 3)
     assert figures["cost_usd_mean"] == pytest.approx((1000 * 0.15 + 650 * 0.60) / 1e6 / 3)
+
+
+def test_aborted_requests_are_counted_and_are_no_failures() -> None:
+    aborted = replace(request(0), is_aborted=True, timing=None, text=None)
+    runs = [
+        trace(layer(operator(100), operator((aborted, aborted), is_aborted=True)), mode="dataflow", wall_s=1.0),
+        trace(layer(operator(100)), mode="dataflow", wall_s=1.0),
+    ]
+    figures = summarise_policy(runs, make_config())
+    assert (figures["num_aborted_requests_mean"], figures["num_failed"]) == (1.0, 0)
 
 
 def test_a_policy_that_always_fails_scores_zero_and_has_no_latency() -> None:

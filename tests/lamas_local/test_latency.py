@@ -98,6 +98,19 @@ def test_operators_that_ran_one_after_another_leave_nothing_to_agree_on() -> Non
     assert proxy_agreement([measure(trace(two, mode="sequential"), TOKENS)]).critical_agreement is None
 
 
+def test_without_barriers_layers_count_where_one_of_both_paths_names_an_operator() -> None:
+    agree = layer(operator(10, seconds=1.0), operator(90, seconds=9.0))
+    passed_by = layer(operator(10, seconds=1.0), operator(20, seconds=2.0))
+    alone = layer(operator(10, seconds=1.0))
+    assert proxy_agreement(
+        [measure(trace(agree, passed_by, alone, mode="dataflow", started=0.0), TOKENS)]
+    ).critical_agreement == pytest.approx(1.0)
+    differ = layer(operator(10, seconds=12.0), operator(20, seconds=2.0))
+    assert proxy_agreement(
+        [measure(trace(agree, differ, alone, mode="dataflow", started=0.0), TOKENS)]
+    ).critical_agreement == pytest.approx(0.0)
+
+
 @pytest.mark.parametrize(
     "pairs",
     [

@@ -40,6 +40,9 @@ class Odd(Debate):
 class Reader(Debate):
     reads = "everything"
 
+class Fewest(Debate):
+    max_added = -1
+
 class Group:
     Inner = Debate
 
@@ -87,6 +90,7 @@ def test_an_operator_by_import_path(target: str) -> None:
         ("my_own:Trivia", "'my_own:Trivia' is no Operator: it lacks name, description, reads, run"),
         ("my_own:Odd", "'my_own:Odd' has the name 'De+bate'; letters, digits and _ are allowed"),
         ("my_own:Reader", "reads 'everything'; allowed: problem, solution, solutions, solution_if_any"),
+        ("my_own:Fewest", "has the max_added -1; a whole number from 0 is allowed"),
     ],
 )
 def test_what_is_no_operator(target: str, message: str) -> None:

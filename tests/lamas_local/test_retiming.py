@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamas_local.cost_model import CostModel
-from lamas_local.critical_path import critical_path
+from lamas_local.critical_path import critical_path, path_of_lengths
 from lamas_local.retiming import at_reference, retime, under_own_load
 from lamas_local.trace import ExecutionMode, Failure, LayerSpan, RequestSpan, RolloutTrace
 from serving.types import RequestTiming
@@ -46,6 +46,42 @@ def test_in_turn_by_hand() -> None:
     path = critical_path(timed, "seconds")
     assert path.stages == (8.0, 0.0, 13.0)  # the tool's wait of 2 counts here
     assert [one.started for one in timed.layers[0].operators] == [0.0, 3.0]
+
+
+def test_dataflow_by_hand() -> None:
+    found = trace(
+        layer(operator(1), operator(1)),
+        layer(operator(1, is_aborted=True, num_added=0), operator(1, reads="solution")),
+        finaliser=layer(operator(1)),
+        mode="dataflow",
+    )
+    # The reader waits for the last of layer 1; for the one that was aborted nobody waits.
+    timed = retime(found, iter([3.0, 2.0, 90.0, 4.0, 0.5]), with_tool_waits=False)
+    assert [[one.started for one in layer.operators] for layer in timed.layers] == [[0.0, 0.0], [0.0, 2.0]]
+    assert timed.finaliser.started == 6.0
+    path = critical_path(timed, "seconds")
+    assert (path.length, path.stages) == (6.5, (2.0, 4.0, 0.5))
+    assert path.operators == ((3.0, 2.0), (90.0, 4.0))
+
+
+@given(st.lists(st.lists(st.floats(0.1, 9.0), min_size=1, max_size=3), min_size=1, max_size=3), st.data())
+def test_the_stamps_of_a_dataflow_give_the_path_of_its_lengths(lengths: list[list[float]], data: st.DataObject) -> None:
+    kinds = st.sampled_from(["problem", "solution", "solutions"])
+    found = trace(
+        *(
+            layer(*(operator(1, reads=data.draw(kinds) if index else "problem") for _ in row))
+            for index, row in enumerate(lengths)
+        ),
+        finaliser=layer(operator(1), operator(1)),
+        mode="dataflow",
+    )
+    seconds = iter([*(one for row in lengths for one in row), 0.5, 0.25])
+    path = critical_path(retime(found, seconds, with_tool_waits=False), "seconds")
+    expected = path_of_lengths(found, tuple(map(tuple, lengths)), 0.75)
+    assert path.length == pytest.approx(expected.length)
+    assert path.stages == pytest.approx(expected.stages)
+    for row, same in zip(path.operators, lengths, strict=True):
+        assert row == pytest.approx(tuple(same))
 
 
 def test_what_ran_stays_as_it_was() -> None:

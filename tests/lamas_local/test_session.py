@@ -115,3 +115,11 @@ async def test_the_executor_knows_what_the_configuration_names(task: OneProblemT
     assert session.executor.finaliser == ("Test", "Programmer")
     assert {"Generate", "GenerateCoT", "Test", "Programmer"} <= session.executor.operators.keys()
     await session.close()
+
+
+@pytest.mark.parametrize("abort", [True, False])
+async def test_the_executor_is_told_whether_to_abort(task: OneProblemTask, abort: bool) -> None:
+    config = make_config(execution={"mode": "dataflow", "abort": abort}, evaluation={"num_queries": 2})
+    session = await Session.open(config)
+    assert session.executor.abort is abort
+    await session.close()

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 
 from lamas_local.report import timeline_svg
-from lamas_local.trace import LayerSpan, RolloutTrace
+from lamas_local.trace import LayerSpan, RequestSpan, RolloutTrace, Step, ToolSpan
 from tests.lamas_local.report.markup_check import check_svg
 from tests.lamas_local.report.synthetic import HOSTILE, failed_operator, make_operator, make_trace
 
@@ -84,3 +85,76 @@ def test_two_rollouts_can_share_a_time_axis() -> None:
     trace = make_trace("trained", (("Generate",),), random.Random(0))
     assert "20 s" not in timeline_svg(trace)
     assert "20 s" in timeline_svg(trace, num_seconds=20.0)
+
+
+def dataflow_trace() -> RolloutTrace:
+    """Layer 2's chain starts with layer 1 and is the longest; layer 1's second starts a refinement; one is aborted."""
+    rng, started = random.Random(0), 1000.0
+    chain, short = make_operator("GenerateCoT", started, rng), make_operator("Generate", started, rng)
+    short = dataclasses.replace(short, ended=started + 1, num_added=1)
+    chain = dataclasses.replace(chain, ended=started + 9, num_added=1)
+    refine = dataclasses.replace(
+        make_operator("SelfRefine", started + 1, rng), ended=started + 4, reads="solution", num_added=1
+    )
+    asked: Step = (RequestSpan("r", 1, started, started + 9, is_aborted=True),)
+    ran: Step = (ToolSpan("run", started + 2, started + 2, started + 9, "aborted", "fake"),)
+    aborted = dataclasses.replace(
+        make_operator("Programmer", started, rng), ended=started + 9, steps=(asked, ran), is_aborted=True
+    )
+    return dataclasses.replace(
+        make_trace("trained", (("Generate",),), rng),
+        mode="dataflow",
+        started=started,
+        ended=started + 9.5,
+        layers=(
+            LayerSpan(started, started + 1, (short,)),
+            LayerSpan(started, started + 9, (refine, chain)),
+            LayerSpan(started, started + 9, (aborted,)),
+        ),
+        finaliser=LayerSpan(started + 9, started + 9.5, ()),
+    )
+
+
+def critical_names(trace: RolloutTrace) -> list[str]:
+    """The operators whose names are marked; the text stands after its hover title."""
+    texts = check_svg(timeline_svg(trace)).iter(f"{SVG}text")
+    return [list(text.itertext())[-1] for text in texts if text.get("class") == "strong critical"]
+
+
+def test_a_dataflow_shows_overlapping_layers_with_the_path_through_the_graph() -> None:
+    trace = dataflow_trace()
+    drawing = timeline_svg(trace)
+    root = check_svg(drawing)
+    assert critical_names(trace) == ["GenerateCoT"]
+    bands = [element for element in root.iter(f"{SVG}rect") if element.get("class") == "band"]
+    lefts = [float(band.get("x") or "nan") for band in bands]
+    assert lefts[0] == lefts[1] == lefts[2] < lefts[3]  # all but the finaliser begin at once
+    assert drawing.count("off the path") == 2  # layers 1 and 3
+    assert "1 aborted" in drawing
+    # The line runs along the chain alone: from the rollout's start to the finaliser's.
+    [line] = [element for element in root.iter(f"{SVG}polyline") if element.get("class") == "seconds"]
+    xs = [float(x) for x in re.findall(r"([\d.]+),", line.get("points") or "")]
+    assert (min(xs), max(xs)) == (lefts[1], lefts[3])
+
+
+def test_a_dataflow_path_steps_from_one_operator_to_the_next() -> None:
+    trace = dataflow_trace()
+    refine, chain = trace.layers[1].operators
+    shorter = dataclasses.replace(chain, ended=chain.started + 2)
+    layers = (trace.layers[0], dataclasses.replace(trace.layers[1], operators=(refine, shorter)), trace.layers[2])
+    trace = dataclasses.replace(trace, layers=layers)
+    root = check_svg(timeline_svg(trace))
+    assert critical_names(trace) == ["Generate", "SelfRefine"]
+    [line] = [element for element in root.iter(f"{SVG}polyline") if element.get("class") == "seconds"]
+    points = re.findall(r"([\d.]+),([\d.]+)", line.get("points") or "")
+    assert len(points) == 5
+    assert points[1][0] == points[2][0] == points[3][0]  # the refinement starts where what it read ended
+
+
+def test_what_was_aborted_is_marked_as_such_and_not_as_failed() -> None:
+    trace = dataflow_trace()
+    assert count(trace, "rect", "failed") == 0
+    assert count(trace, "rect", "aborted") == 2 + 1  # a request, a tool run, and the legend
+    drawing = timeline_svg(trace)
+    assert "Programmer (aborted)" in drawing
+    assert "the vote was decided without it" in drawing
