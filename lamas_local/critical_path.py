@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lamas_local.dataflow import Graph, Node, Results, dependency_graph, graph_without
+from lamas_local.dataflow import Graph, Node, Results, dependency_graph, graph_without, reads_and_results
 from lamas_local.longest_path import finish_times, walk_back
-from lamas_local.operators.base import Update
 from lamas_local.trace import ExecutionMode, OperatorSpan, Reads, RolloutTrace, Span
 
 Measure = Literal["tokens", "seconds"]
@@ -124,10 +123,13 @@ class _Flow:
 
 
 def _flow(trace: RolloutTrace) -> _Flow:
-    spans = {(i, j): span for i, layer in enumerate(trace.layers) for j, span in enumerate(layer.operators)}
-    reads = tuple(tuple(span.reads for span in layer.operators) for layer in trace.layers)
-    results = {node: Update(("",) * span.num_added, span.num_replaced) for node, span in spans.items()}
-    ended = {node: span for node, span in spans.items() if not span.is_aborted}
+    reads, results = reads_and_results(trace)
+    ended = {
+        (i, j): span
+        for i, layer in enumerate(trace.layers)
+        for j, span in enumerate(layer.operators)
+        if not span.is_aborted
+    }
     return _Flow(reads, results, ended, dependency_graph(reads, results))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lamas_local.operators.base import Update, merge
-from lamas_local.trace import Reads
+from lamas_local.trace import Reads, RolloutTrace
 
 Node = tuple[int, int]
 """A drawn operator: (layer, position in drawn order)."""
@@ -83,6 +83,22 @@ def dependency_graph(reads: Sequence[Sequence[Reads]], results: Results | None =
     """What each operator waits for, given how all ended; as if each added one solution where that is not given."""
     ends = {node: Update(("",)) for node in nodes(reads)} if results is None else results
     return {node: _after(reads, node, ends) for node in nodes(reads)}
+
+
+def reads_and_results(trace: RolloutTrace) -> tuple[tuple[tuple[Reads, ...], ...], dict[Node, Update]]:
+    """What a rollout's operators declared, and what they did to the solutions, in numbers only: the texts are empty."""
+    reads = tuple(tuple(span.reads for span in layer.operators) for layer in trace.layers)
+    results = {
+        (i, j): Update(("",) * span.num_added, span.num_replaced)
+        for i, layer in enumerate(trace.layers)
+        for j, span in enumerate(layer.operators)
+    }
+    return reads, results
+
+
+def waited_for(trace: RolloutTrace) -> Graph:
+    """Who waits for whom where a rollout's operators run as dataflow; those of the finaliser are not in it."""
+    return dependency_graph(*reads_and_results(trace))
 
 
 def graph_without(graph: Graph, left_out: Node, reads: Sequence[Sequence[Reads]], results: Results) -> Graph:

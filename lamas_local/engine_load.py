@@ -7,8 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 
 from lamas_local.cost_model import Floats, Seconds, Work
-from lamas_local.dataflow import Graph, Node, dependency_graph
-from lamas_local.operators.base import Update
+from lamas_local.dataflow import Node, waited_for
 from lamas_local.trace import RequestSpan, RolloutTrace, Span
 from serving.types import RequestTiming
 
@@ -88,16 +87,6 @@ def _placed_requests(trace: RolloutTrace) -> Iterator[tuple[Hashable, int, Reque
                 for span in step:
                     if span.kind == "request" and span.timing is not None:
                         yield group, step_index, span
-
-
-def waited_for(trace: RolloutTrace) -> Graph:
-    """Whose ends each operator of a `dataflow` waited for."""
-    results = {
-        (i, j): Update(("",) * span.num_added, span.num_replaced)
-        for i, layer in enumerate(trace.layers)
-        for j, span in enumerate(layer.operators)
-    }
-    return dependency_graph([[span.reads for span in layer.operators] for layer in trace.layers], results)
 
 
 def _depths(trace: RolloutTrace) -> dict[Node, int]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lamas_local.cost_model import CostModel
-from lamas_local.dataflow import Node
-from lamas_local.engine_load import observe, reference_work, timed_requests, waited_for
+from lamas_local.dataflow import Node, waited_for
+from lamas_local.engine_load import observe, reference_work, timed_requests
 from lamas_local.trace import LayerSpan, OperatorSpan, RolloutTrace
 
 

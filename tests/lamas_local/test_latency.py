@@ -8,6 +8,7 @@ import pytest
 from lamas_local.config import LatencyConfig, ObjectiveConfig
 from lamas_local.cost_model import CostModel
 from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests, signal_path, used_signal
+from lamas_local.trace import LayerSpan
 from tests.lamas_local.builders import layer, operator, request, tool, trace
 
 TOKENS = LatencyConfig(signal="tokens")
@@ -98,17 +99,19 @@ def test_operators_that_ran_one_after_another_leave_nothing_to_agree_on() -> Non
     assert proxy_agreement([measure(trace(two, mode="sequential"), TOKENS)]).critical_agreement is None
 
 
-def test_without_barriers_layers_count_where_one_of_both_paths_names_an_operator() -> None:
-    agree = layer(operator(10, seconds=1.0), operator(90, seconds=9.0))
+def test_without_barriers_layers_count_where_one_of_both_paths_passes_through() -> None:
+    def agreement(*layers: LayerSpan) -> float | None:
+        return proxy_agreement([measure(trace(*layers, mode="dataflow", started=0.0), TOKENS)]).critical_agreement
+
+    both = layer(operator(10, seconds=1.0), operator(90, seconds=9.0))
     passed_by = layer(operator(10, seconds=1.0), operator(20, seconds=2.0))
-    alone = layer(operator(10, seconds=1.0))
-    assert proxy_agreement(
-        [measure(trace(agree, passed_by, alone, mode="dataflow", started=0.0), TOKENS)]
-    ).critical_agreement == pytest.approx(1.0)
-    differ = layer(operator(10, seconds=12.0), operator(20, seconds=2.0))
-    assert proxy_agreement(
-        [measure(trace(agree, differ, alone, mode="dataflow", started=0.0), TOKENS)]
-    ).critical_agreement == pytest.approx(0.0)
+    assert agreement(both, passed_by) == 1.0
+    # The clock's path is the second layer's first operator instead; the third layer is on neither path.
+    by_clock = layer(operator(10, seconds=12.0), operator(20, seconds=2.0))
+    assert agreement(both, by_clock, passed_by) == 0.0
+    # One operator that the clock alone names leaves no choice.
+    alone = layer(operator(0, seconds=5.0, started=9.0, reads="solution"))
+    assert agreement(both, alone) == 1.0
 
 
 @pytest.mark.parametrize(

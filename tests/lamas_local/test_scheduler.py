@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lamas_local.config import ConfigError
 from lamas_local.critical_path import critical_path
-from lamas_local.dataflow import dependency_graph, nodes
+from lamas_local.dataflow import nodes, waited_for
 from lamas_local.executor import Executor, Plan
 from lamas_local.latency import requests
 from lamas_local.operators import EARLY_STOP, OPERATORS, Operator, OperatorCall, Reads, Update
@@ -171,9 +171,7 @@ def test_the_same_as_in_layers_and_nothing_later(architecture: Architecture, wor
 def test_each_starts_at_the_moment_when_what_it_reads_exists(architecture: Architecture, world: World) -> None:
     trace, _ = rollout(world, architecture, "dataflow")
     spans = spans_of(trace)
-    reads = [[span.reads for span in layer.operators] for layer in trace.layers]
-    results = {node: Update(("",) * span.num_added, span.num_replaced) for node, span in spans.items()}
-    for node, after in dependency_graph(reads, results).items():
+    for node, after in waited_for(trace).items():
         assert spans[node].started == max((spans[one].ended for one in after), default=0.0)
     assert trace.finaliser.started == max(span.ended for span in spans.values())
     for layer in trace.layers:
