@@ -156,10 +156,12 @@ CHEATS: list[tuple[str, str, set[Status]]] = [
 
 
 @pytest.mark.parametrize(("code", "statuses"), [cheat[1:] for cheat in CHEATS], ids=[cheat[0] for cheat in CHEATS])
-async def test_cheats(sandbox: Sandbox, code: str, statuses: set[Status]) -> None:
-    result = await sandbox.check(code, "doubled", TESTS)
+async def test_cheats(kind: Kind, code: str, statuses: set[Status]) -> None:
+    # What ends by itself may take its time on a busy machine.
+    wall_s = LIMITS.wall_s if "timeout" in statuses else 5 * LIMITS.wall_s
+    result = await Sandbox(LIMITS.model_copy(update={"wall_s": wall_s}), kind).check(code, "doubled", TESTS)
     assert result.status in statuses, result
-    assert result.ended - result.started < sandbox.config.wall_s + 2
+    assert result.ended - result.started < wall_s + 2
 
 
 async def test_death_is_not_hidden_by_tests_that_catch_all(sandbox: Sandbox) -> None:
