@@ -32,9 +32,10 @@ async def main() -> None:
         elif line.strip() == "fail":
             raise RuntimeError("told to fail")
         else:
+            (core,) = [child for child in psutil.Process().children() if child.name() == "VLLM::EngineCore"]
+            core.suspend()  # so that no answer, however short, is complete before the end
             asked = [asyncio.ensure_future(ask(f"lost-{number}", 1500)) for number in range(4)]
             await asyncio.sleep(1)
-            (core,) = [child for child in psutil.Process().children() if child.name() == "VLLM::EngineCore"]
             core.kill()
             results = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), timeout=30)
             results += await asyncio.gather(ask("later", 4), return_exceptions=True)
