@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prometheus_client import REGISTRY
 
 from serving.types import Completion, EngineError, EngineStartError
 from serving.vllm_engine import VllmEngine
@@ -72,6 +73,33 @@ async def test_cancelling_stops_the_work(engine: VllmEngine, make_request: Reque
     before = sum(worker.cpu_times()[:2])
     await asyncio.sleep(2)
     assert sum(worker.cpu_times()[:2]) - before < 0.5
+
+
+def _engine_counts(name: str) -> float:
+    """A figure of vLLM's own metrics, over the engines of this process."""
+    return sum(sample.value for family in REGISTRY.collect() for sample in family.samples if sample.name == name)
+
+
+async def test_an_abandoned_request_stops_generating(engine: VllmEngine, make_request: RequestFactory) -> None:
+    """Tokens and running requests are those the engine counts."""
+    before = _engine_counts("vllm:generation_tokens_total")
+    task = asyncio.ensure_future(engine.generate(make_request("Write a long story.", max_tokens=1900)))
+    while not (written := _engine_counts("vllm:generation_tokens_total") - before):
+        await asyncio.wait([task], timeout=0.02)
+    task.cancel()
+    await asyncio.wait([task])
+    abandoned = _engine_counts("vllm:generation_tokens_total")
+    assert 0 < written <= abandoned - before < 1900
+
+    running: set[float] = set()
+    next_one = asyncio.ensure_future(engine.generate(make_request("Count to twenty.", max_tokens=40)))
+    while not next_one.done():
+        await asyncio.wait([next_one], timeout=0.02)
+        if _engine_counts("vllm:generation_tokens_total") > abandoned:  # the engine's steps since then have this one
+            running.add(_engine_counts("vllm:num_requests_running"))
+    assert _engine_counts("vllm:generation_tokens_total") - abandoned == next_one.result().num_output_tokens
+    assert running <= {0.0, 1.0}
+    assert 1.0 in running
 
 
 async def test_choice_is_always_a_candidate(engine: VllmEngine, make_request: RequestFactory) -> None:
