@@ -69,8 +69,10 @@ class Controller(nn.Module):
         """
         # K_l [e_o ; c] is taken apart: joined inputs would be kept for the backward pass, 20 KiB a layer and query.
         size = self.operator_embeddings.shape[1]
-        weight, bias = self.operator_maps[layer].weight, self.operator_maps[layer].bias
-        keys = nn.functional.linear(self.operator_embeddings, weight[:, :size], bias)
+        operator_map = self.operator_maps[layer]
+        assert isinstance(operator_map, nn.Linear)
+        weight = operator_map.weight
+        keys = nn.functional.linear(self.operator_embeddings, weight[:, :size], operator_map.bias)
         if previous is not None:
             context = self.operator_embeddings[list(previous)].mean(dim=0)
             keys = keys + nn.functional.linear(context, weight[:, size:])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import multiprocessing
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -51,7 +53,7 @@ class Session:
 
     @classmethod
     async def open(cls, config: Config) -> Session:
-        """Check what can be checked without an engine, then load the encoder and start the engine.
+        """Check what can be checked without an engine, then start the engine and load the encoder.
 
         Raises:
             ConfigError: an unknown operator or policy, no operator for layer 1, less isolation than demanded, more
@@ -68,9 +70,8 @@ class Session:
         async with AsyncExitStack() as opened:
             opened.push_async_callback(task.close)
             check_splits(config, task)
-            embedder = open_embedder(config)
-            new_controller(config, roster.drawn, embedder)
-            engine = await start_engine(config, task)
+            new_controller(config, roster.drawn, FakeEmbedder())
+            engine, embedder = await start_engine_and_embedder(config, task)
             opened.push_async_callback(engine.close)
             if engine.max_model_len <= config.sampling.max_tokens:
                 raise ConfigError(
@@ -138,11 +139,34 @@ def new_controller(config: Config, operators: list[Operator], embedder: Embedder
     return Controller(config.controller, operators, embeddings, derive_seed(config.seed, "controller"))
 
 
-def open_embedder(config: Config) -> Embedder:
-    """The sentence encoder of `controller.encoder`; `fake` for tests of logic."""
+async def start_engine_and_embedder(config: Config, task: Task) -> tuple[Engine, Embedder]:
+    """Both at once: the start of the engine's processes takes longest and leaves a core free.
+
+    Raises:
+        ConfigError: the encoder is unknown.
+        serving.types.EngineStartError: the engine cannot start.
+    """
+    load_embedder = find_embedder(config)
+    starting = asyncio.ensure_future(start_engine(config, task))
+    try:
+        # Not before this process has imported all of vLLM: two threads at it would find packages half-made.
+        while not starting.done() and not multiprocessing.active_children():
+            await asyncio.wait([starting], timeout=0.1)
+        embedder = await asyncio.to_thread(load_embedder)
+        return await starting, embedder
+    except BaseException:
+        starting.cancel()
+        await asyncio.wait([starting])
+        if not starting.cancelled() and starting.exception() is None:
+            await starting.result().close()
+        raise
+
+
+def find_embedder(config: Config) -> Callable[[], Embedder]:
+    """What loads the sentence encoder of `controller.encoder`; `fake` for tests of logic."""
     if config.controller.encoder == "fake":
-        return FakeEmbedder()
-    return SentenceEmbedder(resolve_encoder(config.controller.encoder))
+        return FakeEmbedder
+    return functools.partial(SentenceEmbedder, resolve_encoder(config.controller.encoder))
 
 
 async def start_engine(config: Config, task: Task | None = None) -> Engine:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from lamas_local.config import Config, ConfigError, SandboxConfig
+from lamas_local.embedding import Embedder
 from lamas_local.session import Session
+from serving.fake_engine import FakeEngine
+from serving.types import EngineStartError
 from tests.lamas_local.builders import FakeSandbox, OneProblemTask, make_config
 
 
@@ -18,7 +21,7 @@ class AnnouncedSandbox(FakeSandbox):
         self.config = config
 
 
-async def refuse(config: Config) -> None:
+async def refuse(config: Config, task: object) -> None:
     raise AssertionError("an engine was started")
 
 
@@ -93,13 +96,14 @@ async def test_as_many_as_there_are_may_be_asked(task: OneProblemTask) -> None:
         {"evaluation": {"policies": ["fixed:Generat"]}},
         {"finaliser": ["Tset"]},
         {"operators": ["ScEnsemble"]},
+        {"controller": {"encoder": "all-minilm"}},
     ],
 )
 async def test_bad_names_are_errors_before_an_engine_starts(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("lamas_local.session.start_engine", refuse)
-    with pytest.raises(ConfigError):
+    with pytest.raises((ConfigError, EngineStartError)):
         await Session.open(make_config(**changes))
 
 
@@ -123,3 +127,27 @@ async def test_the_executor_is_told_whether_to_abort(task: OneProblemTask, abort
     session = await Session.open(config)
     assert session.executor.abort is abort
     await session.close()
+
+
+async def test_an_encoder_that_cannot_be_loaded_ends_the_engine_that_started_meanwhile(
+    task: OneProblemTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine()
+    closed = []
+
+    async def start_engine(config: Config, task: object) -> FakeEngine:
+        return engine
+
+    async def close() -> None:
+        closed.append(engine)
+
+    def load() -> Embedder:
+        raise OSError("weights cannot be read")
+
+    monkeypatch.setattr("lamas_local.session.start_engine", start_engine)
+    monkeypatch.setattr("lamas_local.session.find_embedder", lambda config: load)
+    monkeypatch.setattr(engine, "close", close)
+    with pytest.raises(OSError, match="weights cannot be read"):
+        await Session.open(make_config(evaluation={"num_queries": 2}))
+    assert closed == [engine]
+    assert task.is_closed
