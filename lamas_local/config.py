@@ -257,10 +257,10 @@ class ObjectiveConfig(Section):
     controller) or `fixed:A,B+C`."""
     score_floor_queries: PositiveInt = 64
     """Training queries on which the baseline's score is measured."""
-    multiplier_rate: PositiveFloat = 0.1
-    """Relative violation times this is what each step adds to the log-multiplier."""
-    multiplier_damping: NonNegativeFloat = 1.0
-    """Relative violation times this is added to the log-multiplier for that step only, so that it does not overshoot."""
+    multiplier_rate: PositiveFloat = 0.05
+    """What each step adds to the log-multiplier, per relative violation of the constraint."""
+    multiplier_damping: NonNegativeFloat = 5.0
+    """What is added to it for that step only, per relative violation, so that it neither overshoots nor swings."""
     multiplier_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
     """Momentum of the running means of score and seconds that the violation is read from."""
     credit: Literal["none", "uniform", "critical_path", "slack", "to_go"] = "critical_path"

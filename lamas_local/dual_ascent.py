@@ -54,17 +54,17 @@ class DualAscent:
     for a budget. For a floor, v counts the other way: a score below it makes seconds count less. That is the same
     Lagrangian divided by its multiplier, so both kinds have one form of utility and one multiplier. I alone is dual
     ascent (in log space, so that mu > 0 and a step is a factor, whatever the unit of time); on a policy that answers
-    slowly it overshoots and oscillates, which the proportional term damps. Integral, proportional term and the division by
-    1 + mu are those of Stooke, Achiam and Abbeel 2020 (arXiv 2007.03964, sec. 4 and 6).
+    slowly it overshoots and swings, which the proportional term damps (Stooke, Achiam and Abbeel, arXiv 2007.03964, who
+    also divide by 1 + mu).
 
     For `p95` the multiplier answers to the percentile, while utilities go on paying for L itself: the percentile's own
-    gradient, `E[1(L > q) grad log pi] / f(q)` (Jiang et al., arXiv 2201.11463), hears of one rollout in twenty. To let the
-    multiplier answer to the real constraint and the policy to a guiding penalty is the method of Tessler, Mankowitz and
-    Mannor 2019 (RCPO, arXiv 1805.11074, sec. 4). The percentile is estimated as
+    gradient, `E[1(L > q) grad log pi] / f(q)` (Jiang et al., arXiv 2201.11463), hears of one rollout in twenty. A
+    multiplier that answers to the real constraint and a policy that answers to a guiding penalty are the method of
+    Tessler, Mankowitz and Mannor (RCPO, arXiv 1805.11074). With L'_i the running mean at rollout i's step, it is
 
-        q = L' * 95th percentile of {L_i / L'_i} over the newest rollouts,   L'_i the running mean at that rollout's step
+        q = L' * 95th percentile of {L_i / L'_i} over the newest rollouts
 
-    because the shape of the distribution changes slower than its scale: L' follows the policy within a few steps, and the
+    because a distribution's shape changes slower than its scale: L' follows the policy within a few steps, and the
     window is as long as a tail needs.
     """
 

@@ -43,8 +43,8 @@ async def measure_score_floor(
         scores += [trace.score or 0.0 for trace in traces]
     if not any(scores):
         raise ConfigError(
-            f"objective.score_floor_baseline: {name!r} scores 0 on {len(scores)} training queries, and no share of that "
-            "is a floor; give a policy that scores, or a score"
+            f"objective.score_floor_baseline: {name!r} scores 0 on {len(scores)} training queries, and no share of "
+            "that is a floor; give a policy that scores, or a score"
         )
     return share * fmean(scores)
 

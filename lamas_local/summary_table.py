@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    """Policies, how well the token proxy stands for the clock, and whether the constraint was kept, if there was one."""
+    """Policies, how well the token proxy stands for the clock, and whether a constraint was kept."""
     clock = "simulated" if summary.get("clock") == "simulated" else "measured wall-clock"
     table = Table(title=f"seconds are {clock}; ± is one standard error")
     columns = ("policy", "score", "seconds", "p50", "p95", "CP tokens", "proxy s", "operators", "failed")

@@ -53,6 +53,6 @@ def _sentence(verdict: dict[str, Any], signal: str) -> str:
     error = "" if verdict["value_se"] is None else f" ± {verdict['value_se']:.2g}"
     outcome = "kept" if is_kept else f"missed by {verdict['violation']:.1%}"
     return (
-        f"{constraint} {outcome}: the trained policy's {statistic} "
-        f"of {verdict['value']:.3g}{error}{unit}{source} is {'' if is_kept else 'not '}{bound} {verdict['target']:.3g}{unit}."
+        f"{constraint} {outcome}: the trained policy's {statistic} of {verdict['value']:.3g}{error}{unit}{source} "
+        f"is {'' if is_kept else 'not '}{bound} {verdict['target']:.3g}{unit}."
     )

@@ -13,8 +13,7 @@ from lamas_local.operators.base import EARLY_STOP
 from lamas_local.seeds import derive_seed
 from lamas_local.tasks import Example, Query, Split, TaskPrompts
 from lamas_local.trace import LayerSpan, OperatorSpan, RequestSpan, RolloutTrace
-from lamas_local.trainer import Trainer
-from tests.lamas_local.builders import OneProblemTask, make_config, make_trainer
+from tests.lamas_local.builders import OneProblemTask
 
 SECONDS: Mapping[str, float] = {
     "Generate": 1.0, "GenerateCoT": 2.4, "MultiGenerateCoT": 2.4, "SelfRefine": 1.6, "ScEnsemble": 0.7,

@@ -46,7 +46,9 @@ def test_what_is_saved_is_what_is_loaded_to_the_bit(tmp_path: Path) -> None:
 
 def test_a_checkpoint_from_before_there_were_constraints_is_read(tmp_path: Path) -> None:
     facts = save_checkpoint(tmp_path, state(3), keep=3) / "state.json"
-    facts.write_text(json.dumps({name: value for name, value in json.loads(facts.read_text()).items() if name != "dual"}))
+    facts.write_text(
+        json.dumps({name: value for name, value in json.loads(facts.read_text()).items() if name != "dual"})
+    )
     assert load_checkpoint(tmp_path).dual is None
 
 
