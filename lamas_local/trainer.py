@@ -107,11 +107,12 @@ class Trainer:
         size = self.task.num_examples("train")
         plans: list[Plan] = []
         draws: list[Draw] = []
-        for i in range(trainer.queries_per_step):
-            position = self.step * trainer.queries_per_step + i
-            example = self.task.example("train", position)
+        first = self.step * trainer.queries_per_step
+        positions = range(first, first + trainer.queries_per_step)
+        examples = [self.task.example("train", position) for position in positions]
+        embeddings = self.embedder.embed([example.query.problem for example in examples])
+        for position, example, embedding in zip(positions, examples, embeddings, strict=True):
             epoch = position // size if size else 0
-            embedding = self.embedder.embed([example.query.problem])[0]
             for rollout in range(trainer.rollouts_per_query):
                 seed = derive_seed(self.config.seed, "draw", self.step, occasion(example.query.id, epoch), rollout)
                 draw = self.controller.draw(embedding, torch.Generator().manual_seed(seed))

@@ -48,7 +48,7 @@ def judge(
 def _sentence(verdict: dict[str, Any], signal: str) -> str:
     is_kept, is_floor = verdict["is_kept"], verdict["kind"] == "score_floor"
     constraint, bound = ("Score floor", "at least") if is_floor else ("Latency budget", "at most")
-    unit, source = ("", " (score)") if is_floor else (" s", f" ({signal})")
+    unit, source = ("", " (score)") if is_floor else (" s", f" (signal {signal})")
     statistic = "95th percentile" if verdict["statistic"] == "p95" else "mean"
     error = "" if verdict["value_se"] is None else f" ± {verdict['value_se']:.2g}"
     outcome = "kept" if is_kept else f"missed by {verdict['violation']:.1%}"

@@ -34,7 +34,7 @@ def test_a_mean_within_the_budget() -> None:
         "value_se": 1.0,
         "violation": pytest.approx(-0.2),
         "is_kept": True,
-        "sentence": "Latency budget kept: the trained policy's mean of 2 ± 1 s (measured) is at most 2.5 s.",
+        "sentence": "Latency budget kept: the trained policy's mean of 2 ± 1 s (signal measured) is at most 2.5 s.",
     }
 
 
@@ -44,7 +44,7 @@ def test_a_tail_beyond_it() -> None:
     assert verdict is not None
     assert (verdict["value"], verdict["value_se"], verdict["is_kept"]) == (4.0, None, False)
     assert verdict["sentence"] == (
-        "Latency budget missed by 33.3%: the trained policy's 95th percentile of 4 s (measured) is not at most 3 s."
+        "Latency budget missed by 33.3%: the trained policy's 95th percentile of 4 s (signal measured) is not at most 3 s."
     )
 
 
