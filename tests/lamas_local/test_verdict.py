@@ -44,7 +44,8 @@ def test_a_tail_beyond_it() -> None:
     assert verdict is not None
     assert (verdict["value"], verdict["value_se"], verdict["is_kept"]) == (4.0, None, False)
     assert verdict["sentence"] == (
-        "Latency budget missed by 33.3%: the trained policy's 95th percentile of 4 s (signal measured) is not at most 3 s."
+        "Latency budget missed by 33.3%: "
+        "the trained policy's 95th percentile of 4 s (signal measured) is not at most 3 s."
     )
 
 
