@@ -15,6 +15,7 @@ from lamas_local.executor import Executor
 from lamas_local.operators import Operator, needs_sandbox
 from lamas_local.operators.roster import Roster, load_roster
 from lamas_local.policy import check_policies
+from lamas_local.reuse import check_reuse
 from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
 from lamas_local.tasks import Task, load_task
@@ -41,10 +42,11 @@ class Session:
         """Check what can be checked without an engine, then load the encoder and start the engine.
 
         Raises:
-            ConfigError: an unknown operator or policy, no operator for layer 1, less isolation than demanded, more
-                test queries than there are, or a prompt budget of nothing.
+            ConfigError: reuse of runs where it cannot be, an unknown operator or policy, no operator for layer 1, less
+                isolation than demanded, more test queries than there are, or a prompt budget of nothing.
             serving.types.EngineStartError: the model is unknown or does not fit.
         """
+        check_reuse(config)
         roster = load_roster(config)
         sandbox = open_sandbox(config, roster)
         task = load_task(config.task, config.seed, sandbox)
