@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -27,6 +26,7 @@ from lamas_local.operator_call import RunningCall
 from lamas_local.operators.base import Update
 from lamas_local.seeds import derive_seed
 from lamas_local.trace import OperatorSpan, Recording, RolloutTrace
+from serving.clock import now
 
 
 class Input(NamedTuple):
@@ -96,7 +96,7 @@ class RunPool:
     def _again(self, place: Place, span: OperatorSpan, call: RunningCall) -> tuple[OperatorSpan, Update]:
         self._keep(place, span)
         assert span.recording is not None
-        again = replace(span, started=call.started, ended=time.monotonic(), is_reused=True)
+        again = replace(span, started=call.started, ended=now(), is_reused=True)
         return again, Update(span.recording.added, span.num_replaced)
 
     def _keep(self, place: Place, span: OperatorSpan) -> None:
