@@ -177,3 +177,13 @@ def test_no_operator_is_faster_in_company(sizes: Sizes) -> None:
     paths = [critical_path(one, "seconds") for one in (together, in_turn)]
     for lengths, alone in zip(paths[0].operators, paths[1].operators, strict=True):
         assert all(shared >= own - 1e-9 for shared, own in zip(lengths, alone, strict=True))
+
+
+def test_a_reused_run_took_no_time_and_would_take_its_own() -> None:
+    again = trace(layer(operator(1, is_reused=True), operator(1, tool(4.0))), layer(operator(1, is_reused=True)))
+    assert retime(again, iter([7.0]), as_it_was=True).ended == 11.0
+    assert retime(again, iter([30.0, 7.0, 5.0]), as_it_was=False).ended == 35.0
+    live = trace(layer(operator(9), operator(3)))
+    other = trace(layer(operator(9, is_reused=True), operator(3)))
+    assert at_reference(other, ENGINE, 0).ended == at_reference(live, ENGINE, 0).ended
+    assert under_own_load([other], ENGINE)[0].ended == under_own_load([trace(layer(operator(3)))], ENGINE)[0].ended
