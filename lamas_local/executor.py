@@ -192,7 +192,7 @@ class Executor:
             operator=operator,
             query=plan.example.query,
             run_name=f"{plan.policy}-{plan.step}",
-            place=(occasion(plan.example.query.id, plan.epoch), plan.rollout, layer, label),
+            identity=(occasion(plan.example.query.id, plan.epoch), plan.rollout, layer, label),
             solutions=visible(operator.reads, solutions),
             started=now(),
         )

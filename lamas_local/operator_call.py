@@ -31,7 +31,7 @@ class RunningCall:
     """Not the example: gold answers and hidden tests stay out of an operator's reach."""
     run_name: str
     """The policy and the step: keeps request ids apart where they run the same query; no part of a seed."""
-    place: tuple[str | int, ...]
+    identity: tuple[str | int, ...]
     """Names and seeds its requests, with their step and sample: the occasion, the rollout, the layer, and the name of
     the operator, with a number where it is a further copy in its layer."""
     solutions: tuple[str, ...]
@@ -175,7 +175,7 @@ class RunningCall:
         stop: tuple[str, ...],
     ) -> GenerationRequest:
         sampling = self.executor.sampling
-        place = (*self.place, step, sample)
+        place = (*self.identity, step, sample)
         return GenerationRequest(
             request_id="/".join(str(part) for part in (self.run_name, *place)),
             messages=messages,

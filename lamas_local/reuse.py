@@ -1,11 +1,12 @@
 """Operator runs used again (`trainer.reuse`): what an operator made of a query stands for its run in any architecture.
 
-What comes of a run depends on the query, the operator and what it reads, and on nothing else that a rollout does. Think
-of a tape for each such input: an endless row of independent runs of it, none of which has been made yet. A rollout that
-needs the input is dealt a place on its tape. The run is made when its place is first dealt, and is the same run ever
-after. Places are dealt by seeds alone, before anything is known of the runs, and never the same one twice in a rollout.
-So every rollout has the law of one whose runs are all its own; and at weights that were not fitted to the tapes, the
-mean of a policy gradient over such rollouts, baselines of sibling rollouts included, is what it is without reuse.
+What comes of a run depends on the query, the operator and what it reads, and on nothing else that a rollout does (its
+seconds also on the load of the moment, so they are recomputed: `retiming`). Think of a tape for each such input: an
+endless row of independent runs of it, none of which has been made yet. A rollout that needs the input is dealt a place
+on its tape. The run is made when its place is first dealt, and is the same run ever after. Places are dealt by seeds
+alone, before anything is known of the runs, and never the same one twice in a rollout. So every rollout has the law of
+one whose runs are all its own; and at weights that were not fitted to the tapes, the mean of a policy gradient over
+such rollouts, baselines of sibling rollouts included, is what it is without reuse.
 
 What would break this, and is therefore not done: to choose among runs by what is known of them, be it only which ended
 first; to forget runs that failed (they would fail too seldom); to keep only those that were not aborted (they are the
@@ -127,7 +128,7 @@ class RolloutRuns:
         self._num_dealt[wanted] += 1
         # Seeded by its place on the tape, so that it does not matter which rollout comes first and runs it.
         label = f"{wanted.operator}#{place + 1}" if place else wanted.operator
-        call.place = (wanted.query_id, "tape", derive_seed(*wanted.solutions), label)
+        call.identity = (wanted.query_id, "tape", derive_seed(*wanted.solutions), label)
         return await self.pool.run((wanted, place), call)
 
 

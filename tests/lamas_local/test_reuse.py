@@ -124,7 +124,7 @@ async def test_the_seed_is_that_of_the_place_whoever_runs_it() -> None:
     for seed in range(20):
         call = new_call(counting(reads="solution"), ("a",))
         await RolloutRuns(RunPool(ReuseConfig(runs_per_input=2)), seed, 0).run(call)
-        places.append(call.place)
+        places.append(call.identity)
     assert len(set(places)) == 2
     assert {place[-1] for place in places} == {"Generate", "Generate#2"}
 
