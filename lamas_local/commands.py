@@ -118,6 +118,8 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
     model = load_cost_model(folder.calibration)
     policies = {name: load_policy(name, session, folder) for name in names}
     steps = {name: policy.step for name, policy in policies.items()}
+    # All at once is twice as quick as one at a time, and the policies find them there.
+    session.embedder.embed([session.task.example("test", i).query.problem for i in range(config.evaluation.num_queries)])
     kept = folder.keep_traces(
         lambda trace: trace.policy == "train" or (not anew and steps.get(trace.policy) == trace.step)
     )

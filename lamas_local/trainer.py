@@ -104,11 +104,12 @@ class Trainer:
         size = num_training_queries(self.config.trainer, self.task)
         plans: list[Plan] = []
         draws: list[Draw] = []
-        for i in range(trainer.queries_per_step):
-            position = self.step * trainer.queries_per_step + i
-            epoch, index = divmod(position, size) if size else (0, position)
-            example = self.task.example("train", index)
-            embedding = self.embedder.embed([example.query.problem])[0]
+        first = self.step * trainer.queries_per_step
+        positions = range(first, first + trainer.queries_per_step)
+        examples = [self.task.example("train", position % size if size else position) for position in positions]
+        embeddings = self.embedder.embed([example.query.problem for example in examples])
+        for position, example, embedding in zip(positions, examples, embeddings, strict=True):
+            epoch = position // size if size else 0
             for rollout in range(trainer.rollouts_per_query):
                 place = (self.step, occasion(example.query.id, epoch), rollout)
                 seed = derive_seed(self.config.seed, "draw", *place)

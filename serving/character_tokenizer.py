@@ -46,8 +46,10 @@ class CharacterTokenizer:
         return self._cached_keys(tuple(messages), block_size)
 
     def _block_keys(self, messages: tuple[Message, ...], block_size: int) -> tuple[int, ...]:
+        # Every message takes the characters of its tokens, so that a token is at the same place in text and count.
+        template = math.ceil(self._template * self._characters)
         text = "".join(
-            message.role.ljust(math.ceil(self._template * self._characters))
+            message.role[:template].ljust(template)
             + message.content.ljust(math.ceil(self.count(message.content) * self._characters))
             for message in messages
         )

@@ -51,6 +51,11 @@ def run_sentence(run: RunFolder) -> str:
     return "; ".join(parts) + "."
 
 
+def clock(run: RunFolder) -> str:
+    """Whose seconds these are: `measured`, or `simulated` in virtual time."""
+    return "simulated" if section(run.config, "engine").get("kind") == "simulated" else "measured"
+
+
 def result_sentence(run: RunFolder) -> str:
     """The trained policy against the initial one; what training alone shows when they were not evaluated."""
     trained, initial = run.policies.get("trained"), run.policies.get("initial")
@@ -134,6 +139,8 @@ def tiles(run: RunFolder) -> str:
     ):
         new, old = number(trained, key), number(initial, key)
         change = format_change(new, old) if new is not None and old is not None else ""
+        if key == "wall_latency_s_mean" and clock(run) == "simulated":
+            name = f"{name}, simulated"
         parts.append(
             f'<div class="tile"><div class="muted">{escape(name)}</div>'
             f'<div class="value">{format_number(new)}<small>{escape(unit)}</small></div>'
@@ -164,7 +171,8 @@ def policies_table(run: RunFolder) -> str:
         for name, row in run.policies.items()
     )
     note = (
-        "Means per query, ± one standard error; seconds are measured, p50 and p95 are their quantiles; ops: operators."
+        f"Means per query, ± one standard error; seconds are {clock(run)}, p50 and p95 are their quantiles; "
+        "ops: operators."
     )
     return f'<div class="policies">{table(header, rows)}</div><p class="muted">{note}</p>'
 
