@@ -74,7 +74,7 @@ class CalibrationError:
     requests: float | None
     """Mean absolute error of a request's seconds, relative."""
     rollouts: float | None
-    """The same of a rollout's, of those that did not fail."""
+    """The same of a rollout's, of those that did not fail and reused nothing."""
 
 
 def calibration_error(traces: Sequence[RolloutTrace], model: CostModel) -> CalibrationError:
@@ -86,7 +86,7 @@ def calibration_error(traces: Sequence[RolloutTrace], model: CostModel) -> Calib
     ran = [
         (predicted.ended - predicted.started, trace.ended - trace.started)
         for trace, predicted in zip(traces, under_own_load(traces, model), strict=True)
-        if trace.failure is None
+        if trace.failure is None and trace.is_live
     ]
     return CalibrationError(
         requests=mape(model.predict(work).total, seconds.total),

@@ -93,9 +93,10 @@ async def _train_run(session: Session, config: Config, folder: RunFolder, stop: 
             for name, value in metrics.items():
                 if isinstance(value, (int, float)):
                     board.add_scalar(name, value, metrics["step"])
+            seconds = metrics["wall_latency_s"]
             bar.set_postfix(
                 score=f"{metrics['score']:.2f}",
-                seconds=f"{metrics['wall_latency_s']:.1f}",
+                seconds="–" if seconds is None else f"{seconds:.1f}",
                 tokens=f"{metrics['cp_tokens']:.0f}",
                 refresh=False,
             )

@@ -304,6 +304,19 @@ class ObjectiveConfig(Section):
         return self
 
 
+class ReuseConfig(Section):
+    """Operator runs used again in training: what an operator made of a query stands for its run in any architecture."""
+
+    num_queries: PositiveInt = 32
+    """Training goes over so many queries again and again; all of a split that has fewer."""
+    runs_per_input: PositiveInt = 2
+    """Independent runs of an operator on a query and on what it reads there, of which rollouts draw one."""
+    refresh: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of those that new runs replace from one pass over the queries to the next."""
+    max_runs: PositiveInt = 20_000
+    """Runs kept; the least recently used go first, and are run again where they are drawn again."""
+
+
 class TrainerConfig(Section):
     """How the controller learns."""
 
@@ -325,6 +338,8 @@ class TrainerConfig(Section):
     """Momentum of the utility's running mean and standard deviation."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradient clipping."""
+    reuse: ReuseConfig | None = None
+    """Use operator runs again, with `latency.signal` `calibrated` or `tokens`; every run is live when absent."""
     checkpoint_every: PositiveInt = 5
     """Steps between checkpoints; the last step always has one."""
     keep_checkpoints: PositiveInt = 3

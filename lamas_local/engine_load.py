@@ -13,11 +13,12 @@ from serving.types import RequestTiming
 
 
 def spans(trace: RolloutTrace) -> Iterator[Span]:
-    """Everything that operators waited for, in the order of layers, operators and steps, the finaliser's last."""
+    """Everything that ran for a rollout, in the order of layers, operators and steps, the finaliser's last."""
     for layer in (*trace.layers, trace.finaliser):
         for operator in layer.operators:
-            for step in operator.steps:
-                yield from step
+            if not operator.is_reused:
+                for step in operator.steps:
+                    yield from step
 
 
 def timed_requests(traces: Sequence[RolloutTrace]) -> list[RequestSpan]:
@@ -60,7 +61,8 @@ def observe(requests: Sequence[RequestSpan]) -> tuple[Work, Seconds]:
 
 
 def reference_work(trace: RolloutTrace, reference_load: int) -> Work:
-    """What a rollout's timed requests would meet with `reference_load` other requests decoding all the time.
+    """What a rollout's timed requests would meet with `reference_load` other requests decoding all the time, those of
+    reused runs like all others.
 
     Operators of a layer start together, in `dataflow` those with as many before them, so requests of the same step of
     theirs count as running together, each until its own last token. An idle engine takes the first of them at once and
@@ -76,7 +78,8 @@ def reference_work(trace: RolloutTrace, reference_load: int) -> Work:
 
 
 def _placed_requests(trace: RolloutTrace) -> Iterator[tuple[Hashable, int, RequestSpan]]:
-    """The timed requests in the order of `spans`, each with the group its operator starts in and its step there."""
+    """The timed requests in the order of `spans`, those of reused runs too, each with the group its operator starts in
+    and its step there."""
     depths = _depths(trace) if trace.mode == "dataflow" else {}
     for layer_index, layer in enumerate((*trace.layers, trace.finaliser)):
         together = trace.mode != "sequential" and layer_index < len(trace.layers)

@@ -13,8 +13,10 @@ from lamas_local.dataflow import Node, Results, merge_layers, nodes
 from lamas_local.finaliser import is_decided, vote
 from lamas_local.operator_call import RunningCall
 from lamas_local.operators.base import EARLY_STOP, Operator, Update, merge, visible
+from lamas_local.reuse import RolloutRuns
 from lamas_local.sandbox import Sandbox, SandboxError
 from lamas_local.scheduler import run_dataflow
+from lamas_local.seeds import occasion
 from lamas_local.tasks.base import Example, Task
 from lamas_local.trace import Architecture, ExecutionMode, Failure, LayerSpan, OperatorSpan, RolloutTrace
 from serving.clock import now
@@ -35,6 +37,8 @@ class Plan:
     """Which pass over the split the query belongs to, from 0."""
     is_finalised: bool = True
     """Whether the finaliser's operators follow; the vote always does."""
+    runs: RolloutRuns | None = None
+    """Where recorded runs come from; without it every operator runs."""
 
 
 class Executor:
@@ -135,7 +139,7 @@ class Executor:
         async def start(node: Node, solutions: tuple[str, ...]) -> Update:
             layer, position = node
             calls[node] = self._call(plan, layer, architecture[layer], position, solutions)
-            spans[node], update = await calls[node].run()
+            spans[node], update = await _run(plan, calls[node])
             return update
 
         def is_over(results: Results) -> bool:
@@ -173,7 +177,7 @@ class Executor:
     async def _run_operator(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
     ) -> tuple[OperatorSpan, Update]:
-        return await self._call(plan, layer, names, position, solutions).run()
+        return await _run(plan, self._call(plan, layer, names, position, solutions))
 
     def _call(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
@@ -182,18 +186,21 @@ class Executor:
         name = names[position]
         operator = self.operators[name]
         copy = names[:position].count(name)
+        label = f"{name}#{copy + 1}" if copy else name
         return RunningCall(
             executor=self,
             operator=operator,
             query=plan.example.query,
             run_name=f"{plan.policy}-{plan.step}",
-            rollout=plan.rollout,
-            epoch=plan.epoch,
-            layer=layer,
-            label=f"{name}#{copy + 1}" if copy else name,
+            identity=(occasion(plan.example.query.id, plan.epoch), plan.rollout, layer, label),
             solutions=visible(operator.reads, solutions),
             started=now(),
         )
+
+
+async def _run(plan: Plan, call: RunningCall) -> tuple[OperatorSpan, Update]:
+    """The operator's own run, or one on record that stands for it."""
+    return await (call.run() if plan.runs is None else plan.runs.run(call))
 
 
 def _without_stop(drawn: Sequence[str]) -> list[str]:

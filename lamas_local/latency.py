@@ -28,6 +28,8 @@ class Latency:
     """From the rollout's first event to its last."""
     calibrated: CriticalPath | None = None
     """Critical path in seconds as predicted for the reference load; None before there is a model."""
+    is_live: bool = True
+    """Whether `seconds` and `wall_s` are those of a whole run: nothing of it was reused."""
 
     @property
     def proxy_s(self) -> float:
@@ -45,6 +47,7 @@ def measure(trace: RolloutTrace, config: LatencyConfig, model: CostModel | None 
         calibrated=None
         if model is None
         else critical_path(at_reference(trace, model, config.reference_load), "seconds"),
+        is_live=trace.is_live,
     )
 
 
@@ -58,8 +61,11 @@ def signal_path(latency: Latency, config: LatencyConfig) -> tuple[float, Critica
 
 
 def used_signal(latency: Latency, config: LatencyConfig) -> str:
-    """The signal of `signal_path`: the one asked for, but `measured` for `calibrated` before there is a model."""
-    return "measured" if config.signal == "calibrated" and latency.calibrated is None else config.signal
+    """The signal of `signal_path`: the one asked for, but for `calibrated` before there is a model `measured`, or
+    `tokens` where something was reused."""
+    if config.signal != "calibrated" or latency.calibrated is not None:
+        return config.signal
+    return "measured" if latency.is_live else "tokens"
 
 
 def requests(trace: RolloutTrace) -> list[RequestSpan]:

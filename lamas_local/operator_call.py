@@ -11,7 +11,7 @@ from lamas_local.config import ConfigError
 from lamas_local.operators.base import Operator, OperatorError, Update, max_added, needs_solution
 from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
 from lamas_local.sandbox import Sandbox, SandboxError, SandboxResult
-from lamas_local.seeds import derive_seed, occasion
+from lamas_local.seeds import derive_seed
 from lamas_local.tasks.base import Query, TaskPrompts
 from lamas_local.trace import Failure, OperatorSpan, RequestSpan, Step, ToolSpan
 from serving.clock import now
@@ -31,11 +31,9 @@ class RunningCall:
     """Not the example: gold answers and hidden tests stay out of an operator's reach."""
     run_name: str
     """The policy and the step: keeps request ids apart where they run the same query; no part of a seed."""
-    rollout: int
-    epoch: int
-    layer: int
-    label: str
-    """The operator's name; a further copy of it in a layer has its number besides."""
+    identity: tuple[str | int, ...]
+    """Names and seeds its requests, with their step and sample: the occasion, the rollout, the layer, and the name of
+    the operator, with a number where it is a further copy in its layer."""
     solutions: tuple[str, ...]
     started: float
     steps: list[Step] = field(default_factory=list)
@@ -105,7 +103,9 @@ class RunningCall:
     @property
     def _sandbox(self) -> Sandbox:
         if self.executor.sandbox is None:
-            raise ConfigError(f"operators: {self.label} runs Python, so its class must have `needs_sandbox = True`")
+            raise ConfigError(
+                f"operators: {self.operator.name} runs Python, so its class must have `needs_sandbox = True`"
+            )
         return self.executor.sandbox
 
     async def _tool(self, name: str, running: Awaitable[SandboxResult]) -> SandboxResult:
@@ -175,7 +175,7 @@ class RunningCall:
         stop: tuple[str, ...],
     ) -> GenerationRequest:
         sampling = self.executor.sampling
-        place = (occasion(self.query.id, self.epoch), self.rollout, self.layer, self.label, step, sample)
+        place = (*self.identity, step, sample)
         return GenerationRequest(
             request_id="/".join(str(part) for part in (self.run_name, *place)),
             messages=messages,

@@ -14,7 +14,7 @@ from lamas_local.trace import LayerSpan, OperatorSpan, RolloutTrace
 def at_reference(trace: RolloutTrace, model: CostModel, reference_load: int) -> RolloutTrace:
     """The rollout as the model says it would have been with so many other requests running; tools as measured."""
     predicted = iter(model.predict(reference_work(trace, reference_load)).total)
-    return retime(trace, predicted, with_tool_waits=False)
+    return retime(trace, predicted, as_it_was=False)
 
 
 def under_own_load(traces: Sequence[RolloutTrace], model: CostModel) -> list[RolloutTrace]:
@@ -25,10 +25,10 @@ def under_own_load(traces: Sequence[RolloutTrace], model: CostModel) -> list[Rol
         model: preferably not fitted to any of them.
     """
     predicted = iter(model.predict(observe(timed_requests(traces))[0]).total)
-    return [retime(trace, predicted, with_tool_waits=True) for trace in traces]
+    return [retime(trace, predicted, as_it_was=True) for trace in traces]
 
 
-def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bool) -> RolloutTrace:
+def retime(trace: RolloutTrace, seconds: Iterator[float], *, as_it_was: bool) -> RolloutTrace:
     """The same rollout with other seconds: steps add, spans of a step and operators of a layer count as their longest.
 
     In `dataflow` an operator starts when all it waited for have ended, and nothing waits for one that was aborted.
@@ -38,8 +38,9 @@ def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bo
 
     Args:
         trace: what ran.
-        seconds: of each request with stamps, in the order of `spans`. Failed requests and tools keep theirs.
-        with_tool_waits: whether a tool's wait for a place counts.
+        seconds: of each request with stamps, in the order of layers, operators and steps. Failed requests and tools
+            keep theirs.
+        as_it_was: a tool's wait for a place counts, and what was reused took no time: `seconds` has none of it.
     """
     layers: list[LayerSpan] = []
     clock = 0.0  # when all so far has ended
@@ -53,7 +54,7 @@ def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bo
             started = clock if in_turn else layer_start
             if graph is not None and not in_turn:
                 started = max((ends[node] for node in graph[index, position]), default=0.0)
-            ended = started + _operator_seconds(operator, seconds, with_tool_waits)
+            ended = started + _operator_seconds(operator, seconds, as_it_was)
             operators.append(replace(operator, started=started, ended=ended))
             ends[index, position] = ended
             clock = clock if operator.is_aborted else max(clock, ended)
@@ -67,13 +68,15 @@ def retime(trace: RolloutTrace, seconds: Iterator[float], *, with_tool_waits: bo
     return replace(trace, started=0.0, ended=clock, layers=tuple(layers[:-1]), finaliser=layers[-1])
 
 
-def _operator_seconds(operator: OperatorSpan, seconds: Iterator[float], with_tool_waits: bool) -> float:
+def _operator_seconds(operator: OperatorSpan, seconds: Iterator[float], as_it_was: bool) -> float:
     total = 0.0
+    if as_it_was and operator.is_reused:
+        return total
     for step in operator.steps:
         lengths = [0.0]
         for span in step:
             if span.kind == "tool":
-                lengths.append(span.ended - (span.asked if with_tool_waits else span.started))
+                lengths.append(span.ended - (span.asked if as_it_was else span.started))
             else:
                 lengths.append(span.ended - span.started if span.timing is None else float(next(seconds)))
         total += max(lengths)

@@ -20,6 +20,7 @@ from lamas_local.executor import Executor
 from lamas_local.operators import Operator, needs_sandbox
 from lamas_local.operators.roster import Roster, load_roster
 from lamas_local.policy import FIXED, check_policies, parse_fixed
+from lamas_local.reuse import check_reuse
 from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
 from lamas_local.simulation.engine import check_simulation, open_simulated_engine
@@ -56,10 +57,11 @@ class Session:
         """Check what can be checked without an engine, then start the engine and load the encoder.
 
         Raises:
-            ConfigError: an unknown operator or policy, no operator for layer 1, less isolation than demanded, more
-                test queries than there are, or a prompt budget of nothing.
+            ConfigError: reuse of runs where it cannot be, an unknown operator or policy, no operator for layer 1, less
+                isolation than demanded, more test queries than there are, or a prompt budget of nothing.
             serving.types.EngineStartError: the model is unknown or does not fit.
         """
+        check_reuse(config)
         roster = load_roster(config)
         sandbox = open_sandbox(config, roster)
         check_simulation(config, sandbox)

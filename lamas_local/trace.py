@@ -79,6 +79,18 @@ Step = tuple[Span, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """What a run needs besides its spans to be used again (`trainer.reuse`)."""
+
+    place: int
+    """Which of the independent runs of its operator on its query and on `solutions` it is, from 0."""
+    solutions: tuple[str, ...]
+    """What it read."""
+    added: tuple[str, ...]
+    """What it added."""
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorSpan:
     """One run of one operator."""
 
@@ -95,6 +107,11 @@ class OperatorSpan:
     """Solutions, from the newest back, that the added ones stand for."""
     is_aborted: bool = False
     """Its result could no longer matter: it was stopped at `ended`, or never begun. No failure."""
+    recording: Recording | None = None
+    """Where it can be used again."""
+    is_reused: bool = False
+    """It did not run for this rollout: from `started` to `ended` it was taken over. Its steps are those of the run that
+    was recorded, in an earlier rollout or one beside it, with that run's stamps and token counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +147,11 @@ class RolloutTrace:
     score: float | None = None
     """The task's score of the answer, None when the rollout failed."""
     failure: Failure | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether all of it ran for it: only then is its time on the clock its latency."""
+        return not any(span.is_reused for layer in (*self.layers, self.finaliser) for span in layer.operators)
 
 
 _ADAPTER: TypeAdapter[RolloutTrace] = TypeAdapter(RolloutTrace)

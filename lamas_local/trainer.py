@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -19,8 +20,10 @@ from lamas_local.cost_model import CostModel
 from lamas_local.credit import UtilityEma, Weights, policy_loss, subtract_leave_one_out, utilities
 from lamas_local.dual_ascent import DualAscent
 from lamas_local.embedding import Embedder
+from lamas_local.engine_load import timed_requests
 from lamas_local.executor import Executor, Plan
 from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests, signal_path, used_signal
+from lamas_local.reuse import RolloutRuns, RunPool
 from lamas_local.run_folder import RunFolder, write_atomically
 from lamas_local.score_floor import measure_score_floor
 from lamas_local.seeds import derive_seed, occasion
@@ -57,6 +60,7 @@ class Trainer:
         self.adam = make_adam(controller, config.trainer)
         self.calibration = Calibration()
         self.dual = None if config.objective.kind == "penalty" else DualAscent(config.objective)
+        self.pool = None if config.trainer.reuse is None else RunPool(config.trainer.reuse)
 
     async def train(self, stop: asyncio.Event, on_step: Callable[[Metrics], None] = lambda metrics: None) -> None:
         """Step until `num_steps` or until `stop` is set; the step under way is finished and saved.
@@ -84,7 +88,9 @@ class Trainer:
         traces = await asyncio.gather(*(self.executor.run(plan) for plan in plans))
         self.folder.append_traces(traces)  # before they are judged, so that a failed batch can be looked into
         check_failures(traces)
-        model = self.calibration.model  # fitted to earlier steps: to it, these rollouts are new
+        known = self.calibration.model  # fitted to earlier steps: to it, these rollouts are new
+        # What was reused took no time, so a first step that shares runs needs a model of its own.
+        model = known if known or self.pool is None else Calibration.of(traces).model
         latencies = [measure(trace, self.config.latency, model) for trace in traces]
         weights, constraint = self.weigh(traces, latencies)
         credited = self.credit(traces, latencies, weights)
@@ -93,7 +99,7 @@ class Trainer:
         latency_weight = weights.latency / weights.score
         metrics = {"step": self.step, **summarise_batch(traces, latencies, self.config, latency_weight)}
         metrics |= update | constraint
-        metrics |= summarise_calibration(traces, model)
+        metrics |= summarise_engine_use(traces) | summarise_calibration(traces, known)
         self.calibration.add(traces)
         metrics["operator_probabilities"] = mean_probabilities(draws, self.controller)
         return metrics | {"step_s": time.monotonic() - started}, traces
@@ -101,24 +107,30 @@ class Trainer:
     def draw_batch(self) -> tuple[list[Plan], list[Draw]]:
         """The next queries of the training split, with `rollouts_per_query` architectures each.
 
-        A finite split starts over at its end; each pass draws and samples with seeds of its own.
+        A finite split starts over at its end, and with `reuse` after `num_queries`; each pass draws with seeds of its
+        own, and samples with seeds of its own where nothing is reused.
         """
         trainer = self.config.trainer
-        size = self.task.num_examples("train")
+        size = num_training_queries(self.config.trainer, self.task)
         plans: list[Plan] = []
         draws: list[Draw] = []
         first = self.step * trainer.queries_per_step
         positions = range(first, first + trainer.queries_per_step)
-        examples = [self.task.example("train", position) for position in positions]
+        examples = [self.task.example("train", position % size if size else position) for position in positions]
         embeddings = self.embedder.embed([example.query.problem for example in examples])
         for position, example, embedding in zip(positions, examples, embeddings, strict=True):
             epoch = position // size if size else 0
             for rollout in range(trainer.rollouts_per_query):
-                seed = derive_seed(self.config.seed, "draw", self.step, occasion(example.query.id, epoch), rollout)
+                place = (self.step, occasion(example.query.id, epoch), rollout)
+                seed = derive_seed(self.config.seed, "draw", *place)
                 draw = self.controller.draw(embedding, torch.Generator().manual_seed(seed))
                 draws.append(draw)
                 mode = self.config.execution.mode
-                plans.append(Plan(example, draw.architecture, mode, "train", self.step + 1, rollout, epoch))
+                plan = Plan(example, draw.architecture, mode, "train", self.step + 1, rollout, epoch)
+                if self.pool is not None:
+                    runs = RolloutRuns(self.pool, derive_seed(self.config.seed, "deal", *place), epoch)
+                    plan = replace(plan, runs=runs)
+                plans.append(plan)
         return plans, draws
 
     def weigh(self, traces: Sequence[RolloutTrace], latencies: Sequence[Latency]) -> tuple[Weights, Metrics]:
@@ -200,8 +212,17 @@ class Trainer:
         self.adam.load_state_dict(self.adam.state_dict() | {"state": slots})
         if self.dual is not None and state.dual is not None:
             self.dual.restore(state.dual)
-        # The cost model is a function of the rollouts so far, so it needs no place in the checkpoint.
-        self.calibration = Calibration.of(self.folder.rewind(self.step))
+        # The cost model and the pool are functions of the rollouts so far, so they need no place in the checkpoint.
+        traces = self.folder.rewind(self.step)
+        self.calibration = Calibration.of(traces)
+        if self.config.trainer.reuse is not None:
+            self.pool = RunPool.of(self.config.trainer.reuse, traces)
+
+
+def num_training_queries(config: TrainerConfig, task: Task) -> int | None:
+    """Distinct queries that training goes over; None where there is no last one."""
+    size = task.num_examples("train")
+    return size if config.reuse is None else min(config.reuse.num_queries, size or config.reuse.num_queries)
 
 
 def make_adam(controller: Controller, config: TrainerConfig) -> torch.optim.Adam:
@@ -230,18 +251,20 @@ def summarise_batch(
 ) -> Metrics:
     """Means over a batch, the penalty under each signal side by side, and how well the proxy stands for the clock."""
     ran = [(trace, latency) for trace, latency in zip(traces, latencies, strict=True) if trace.failure is None]
-    agreement = proxy_agreement([latency for _, latency in ran])
+    live = [latency for _, latency in ran if latency.is_live]  # of the others, the clock says nothing
+    agreement = proxy_agreement(live)
     calibrated = [latency.calibrated.length for _, latency in ran if latency.calibrated is not None]
     weight = config.objective.latency_weight if latency_weight is None else latency_weight
     return {
         "score": fmean(trace.score or 0.0 for trace, _ in ran),
-        "wall_latency_s": fmean(latency.wall_s for _, latency in ran),
+        "wall_latency_s": fmean(latency.wall_s for latency in live) if live else None,
+        "calibrated_latency_s": fmean(calibrated) if calibrated else None,
         "proxy_latency_s": fmean(latency.proxy_s for _, latency in ran),
         "cp_tokens": fmean(latency.tokens.length for _, latency in ran),
         "output_tokens": fmean(sum(span.num_output_tokens for span in requests(trace)) for trace, _ in ran),
         "cost_usd": fmean(cost_usd(trace, config.objective) for trace, _ in ran),
         "penalty_tokens": weight * fmean(latency.proxy_s for _, latency in ran),
-        "penalty_measured": weight * fmean(latency.seconds.length for _, latency in ran),
+        "penalty_measured": weight * fmean(latency.seconds.length for latency in live) if live else None,
         "penalty_calibrated": weight * fmean(calibrated) if calibrated else None,
         "latency_signal": used_signal(ran[0][1], config.latency),
         "pearson": agreement.pearson,
@@ -249,6 +272,19 @@ def summarise_batch(
         "critical_agreement": agreement.critical_agreement,
         "num_operators": fmean(sum(len(layer.operators) for layer in trace.layers) for trace, _ in ran),
         "num_failed": len(traces) - len(ran),
+    }
+
+
+def summarise_engine_use(traces: Sequence[RolloutTrace]) -> Metrics:
+    """What the engine did for a batch; the batch's other figures are of whole rollouts, whatever of them was reused."""
+    operators = [span for trace in traces for layer in (*trace.layers, trace.finaliser) for span in layer.operators]
+    ran = timed_requests(traces)
+    return {
+        "num_runs": sum(not span.is_reused for span in operators),
+        "num_reused_runs": sum(span.is_reused for span in operators),
+        "engine_prompt_tokens": sum(span.num_prompt_tokens for span in ran),
+        "engine_cached_tokens": sum(span.num_cached_tokens for span in ran),
+        "engine_output_tokens": sum(span.num_output_tokens for span in ran),
     }
 
 

@@ -15,14 +15,14 @@ MAX_ANSWER_CHARACTERS = 1500
 
 
 def proxy_scatter(run: RunFolder) -> str:
-    """Proxy against measured seconds of every rollout with an answer; empty without any."""
+    """Proxy against measured seconds of every rollout that ran and has an answer; empty without any."""
     # Imported here: scipy takes a second, and `lamas-local --help` should not wait for it.
     from lamas_local.config import LatencyConfig
     from lamas_local.latency import Latency, measure, proxy_agreement
 
     config = LatencyConfig(tokens_per_second=run.tokens_per_second)
     measured: list[tuple[RolloutTrace, Latency]] = [
-        (trace, measure(trace, config)) for trace in run.traces if trace.failure is None
+        (trace, measure(trace, config)) for trace in run.traces if trace.failure is None and trace.is_live
     ]
     dots = [
         Dot(latency.proxy_s, latency.wall_s, trace.policy == TRAIN, _dot_title(trace, latency.proxy_s, latency.wall_s))
@@ -48,10 +48,11 @@ def timelines(run: RunFolder) -> str:
 
 
 def pick_rollouts(traces: Sequence[RolloutTrace]) -> list[RolloutTrace]:
-    """A rollout of median duration, and `initial`'s of the same query if there is one.
+    """A rollout of median duration, and `initial`'s of the same query if there is one; none that reused anything.
 
     Taken from `trained`, else from any evaluated policy, else from the newest training step.
     """
+    traces = [trace for trace in traces if trace.is_live]
     policies = {trace.policy for trace in traces if trace.failure is None}
     order = ["trained", *sorted(policies - {"trained", TRAIN}), TRAIN]
     policy = next((name for name in order if name in policies), None)

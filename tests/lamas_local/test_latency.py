@@ -133,3 +133,10 @@ def test_an_undefined_correlation_is_none(pairs: list[tuple[int, float]]) -> Non
 
 def test_a_rollout_that_took_no_time_has_no_relative_error() -> None:
     assert proxy_agreement([latency(50, 0.0)]).proxy_mape is None
+
+
+def test_before_there_is_a_model_what_was_reused_is_measured_in_tokens() -> None:
+    config = LatencyConfig(signal="calibrated")
+    found = measure(trace(layer(operator(100, seconds=0.0, is_reused=True))), config)
+    assert used_signal(found, config) == "tokens"
+    assert signal_path(found, config) == signal_path(found, TOKENS)

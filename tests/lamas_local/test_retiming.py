@@ -32,7 +32,7 @@ def rollout(mode: ExecutionMode) -> RolloutTrace:
 
 def test_layered_by_hand() -> None:
     # Operator one: 1 + 2, operator two: max(3, 5). The finaliser: 7, then the tool's 4.
-    timed = retime(rollout("layered"), iter([1.0, 2.0, 3.0, 5.0, 7.0]), with_tool_waits=False)
+    timed = retime(rollout("layered"), iter([1.0, 2.0, 3.0, 5.0, 7.0]), as_it_was=False)
     path = critical_path(timed, "seconds")
     assert path.operators == ((3.0, 5.0), ())
     assert path.stages == (5.0, 0.0, 11.0)
@@ -42,7 +42,7 @@ def test_layered_by_hand() -> None:
 
 
 def test_in_turn_by_hand() -> None:
-    timed = retime(rollout("sequential"), iter([1.0, 2.0, 3.0, 5.0, 7.0]), with_tool_waits=True)
+    timed = retime(rollout("sequential"), iter([1.0, 2.0, 3.0, 5.0, 7.0]), as_it_was=True)
     path = critical_path(timed, "seconds")
     assert path.stages == (8.0, 0.0, 13.0)  # the tool's wait of 2 counts here
     assert [one.started for one in timed.layers[0].operators] == [0.0, 3.0]
@@ -56,7 +56,7 @@ def test_dataflow_by_hand() -> None:
         mode="dataflow",
     )
     # The reader waits for the last of layer 1; for the one that was aborted nobody waits.
-    timed = retime(found, iter([3.0, 2.0, 90.0, 4.0, 0.5]), with_tool_waits=False)
+    timed = retime(found, iter([3.0, 2.0, 90.0, 4.0, 0.5]), as_it_was=False)
     assert [[one.started for one in layer.operators] for layer in timed.layers] == [[0.0, 0.0], [0.0, 2.0]]
     assert timed.finaliser.started == 6.0
     path = critical_path(timed, "seconds")
@@ -76,7 +76,7 @@ def test_the_stamps_of_a_dataflow_give_the_path_of_its_lengths(lengths: list[lis
         mode="dataflow",
     )
     seconds = iter([*(one for row in lengths for one in row), 0.5, 0.25])
-    path = critical_path(retime(found, seconds, with_tool_waits=False), "seconds")
+    path = critical_path(retime(found, seconds, as_it_was=False), "seconds")
     expected = path_of_lengths(found, tuple(map(tuple, lengths)), 0.75)
     assert path.length == pytest.approx(expected.length)
     assert path.stages == pytest.approx(expected.stages)
@@ -86,7 +86,7 @@ def test_the_stamps_of_a_dataflow_give_the_path_of_its_lengths(lengths: list[lis
 
 def test_what_ran_stays_as_it_was() -> None:
     before = rollout("layered")
-    timed = retime(before, iter([1.0] * 5), with_tool_waits=False)
+    timed = retime(before, iter([1.0] * 5), as_it_was=False)
     assert [one.steps for one in timed.layers[0].operators] == [one.steps for one in before.layers[0].operators]
     assert replace(timed, started=0, ended=0, layers=(), finaliser=before.finaliser) == replace(
         before, started=0, ended=0, layers=()
@@ -95,7 +95,7 @@ def test_what_ran_stays_as_it_was() -> None:
 
 def test_a_failed_request_keeps_its_seconds() -> None:
     failed = RequestSpan("r", 0, 1.0, 9.5, failure=Failure("EngineError", "no"))
-    timed = retime(trace(layer(operator((failed, request(3))))), iter([2.0]), with_tool_waits=False)
+    timed = retime(trace(layer(operator((failed, request(3))))), iter([2.0]), as_it_was=False)
     assert timed.ended == 8.5
 
 
@@ -177,3 +177,13 @@ def test_no_operator_is_faster_in_company(sizes: Sizes) -> None:
     paths = [critical_path(one, "seconds") for one in (together, in_turn)]
     for lengths, alone in zip(paths[0].operators, paths[1].operators, strict=True):
         assert all(shared >= own - 1e-9 for shared, own in zip(lengths, alone, strict=True))
+
+
+def test_a_reused_run_took_no_time_and_would_take_its_own() -> None:
+    again = trace(layer(operator(1, is_reused=True), operator(1, tool(4.0))), layer(operator(1, is_reused=True)))
+    assert retime(again, iter([7.0]), as_it_was=True).ended == 11.0
+    assert retime(again, iter([30.0, 7.0, 5.0]), as_it_was=False).ended == 35.0
+    live = trace(layer(operator(9), operator(3)))
+    other = trace(layer(operator(9, is_reused=True), operator(3)))
+    assert at_reference(other, ENGINE, 0).ended == at_reference(live, ENGINE, 0).ended
+    assert under_own_load([other], ENGINE)[0].ended == under_own_load([trace(layer(operator(3)))], ENGINE)[0].ended

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from lamas_local.report.rollouts import pick_rollouts
@@ -52,3 +53,10 @@ def test_a_resumed_run_counts_a_repeated_step_once(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert run.traces == (again,)
     assert [(row["step"], row["score"]) for row in run.metrics] == [(3, 1), (4, 2)]
+
+
+def test_a_rollout_that_reused_runs_is_not_shown() -> None:
+    live, other = rollout("train", LONG, "a", step=1), rollout("train", SHORT, "b", step=2)
+    [only] = other.layers
+    reused = replace(other, layers=(replace(only, operators=(replace(only.operators[0], is_reused=True),)),))
+    assert pick_rollouts([live, reused]) == [live]
