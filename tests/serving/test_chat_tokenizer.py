@@ -17,7 +17,7 @@ START, END = "<|im_start|>", "<|im_end|>"
 def tokenizer() -> ChatTokenizer:
     words = ["[UNK]", "system", "user", "hello", "free"]
     inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
     fast.add_special_tokens({"additional_special_tokens": [START, END]})
     fast.chat_template = TEMPLATE

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from prometheus_client import CollectorRegistry
 
-from lamas_local.calibration import dump_calibration
+from lamas_local.calibration import Calibration, dump_calibration
 from lamas_local.cli import main
 from lamas_local.config import Config
 from lamas_local.orchestrator.backend import OrchestratorBackend, open_backend
 from lamas_local.orchestrator.metrics import RolloutMetrics
 from lamas_local.orchestrator.request import LamasRequest
-from lamas_local.orchestrator.view import ArchitectureEvent, EndedEvent, FinishedEvent, RolloutView, StartedEvent
+from lamas_local.orchestrator.view import ArchitectureEvent, EndedEvent, FinishedEvent, RolloutView, StartedEvent, View
 from lamas_local.run_folder import RunFolder
 from serving.http.chat_model import Answered, ChatQuery, Event, Note, Text
+from serving.http.errors import ApiError
 from serving.types import EngineError
 from tests.lamas_local.builders import ScriptedEngine, write_config
 from tests.serving.http.running import CHAT, Running, running, wait_until
 
 QUERY = "There are 3 red pens and 4 blue pens. How many pens are there in total?"
 QUESTION: dict[str, Any] = {"model": "lamas", "messages": [{"role": "user", "content": QUERY}]}
-EVENTS = {
+EVENTS: dict[str, type[View]] = {
     "architecture": ArchitectureEvent,
     "operator_started": StartedEvent,
     "operator_ended": EndedEvent,
@@ -84,6 +87,7 @@ def test_the_official_client_completes_and_streams_the_same_answer(server: Runni
     assert chunk.usage is not None
     assert chunk.usage.total_tokens == whole.usage.total_tokens
     assert fields[-1] is None  # the usage chunk
+    assert fields[-2] is not None
     assert fields[-2]["event"] == "finished"
 
 
@@ -106,9 +110,8 @@ def test_events_come_while_it_runs_and_agree_with_the_rollout(server: Running) -
         assert ended[place].at_s == pytest.approx(span.ended_s)
         assert started[place].at_s == pytest.approx(span.started_s, abs=0.05)
         assert ended[place].status == span.status == "ok"
-        assert ended[place].output_tokens == sum(
-            one.output_tokens for step in span.steps for one in step if one.kind == "request"
-        )
+        asked = [one for step in span.steps for one in step if one.kind == "request"]
+        assert ended[place].output_tokens == sum(one.output_tokens for one in asked)
     only_events = [chunk for chunk in chunks if "lamas" in chunk and chunk is not chunks[-1]]
     assert all(
         chunk["choices"] == [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": None}]
@@ -185,10 +188,10 @@ def test_what_it_cannot_do_is_a_400(server: Running, fields: dict[str, Any], par
 
 
 def test_a_client_that_goes_takes_all_operators_along(folder: RunFolder) -> None:
-    import httpx
-
     with serve(folder, delay_s=30.0) as server:
-        engine = server.service.supervisor.backend.session.engine  # type: ignore[attr-defined]
+        backend = server.service.supervisor.backend
+        assert isinstance(backend, OrchestratorBackend)
+        engine = backend.session.engine
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(server.url + CHAT, json=QUESTION, timeout=0.4)
         wait_until(lambda: engine.num_in_flight == 0, 2.0)
@@ -248,8 +251,6 @@ async def test_context_does_not_change_the_instruction(backend: OrchestratorBack
 
 
 async def test_where_every_operator_fails_the_client_is_told(backend: OrchestratorBackend) -> None:
-    from serving.http.errors import ApiError
-
     engine = ScriptedEngine(fail=lambda request: EngineError("no room"))
     with pytest.raises(ApiError) as caught:
         await ask(backend, engine)
@@ -279,10 +280,6 @@ async def test_the_last_events_are_the_text_and_the_rollout(backend: Orchestrato
 
 
 def test_a_run_without_calibration_predicts_nothing(folder: RunFolder, tmp_path: Path) -> None:
-    import shutil
-
-    from lamas_local.calibration import Calibration
-
     copy = RunFolder(tmp_path / "copy")
     shutil.copytree(folder.path, copy.path)
     copy.calibration.write_bytes(dump_calibration(Calibration(), 0))

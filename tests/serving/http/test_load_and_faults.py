@@ -64,7 +64,7 @@ def test_a_client_that_goes_takes_its_requests_along(body: dict[str, Any]) -> No
 
 
 def test_a_client_that_goes_while_it_waits_frees_its_place(pool: ThreadPoolExecutor) -> None:
-    engine = CountingEngine(delay_s=1.0)
+    engine = CountingEngine(delay_s=0.6)
     with running(EngineBackend(engine), max_in_flight=1, max_queued=1) as server:
         first = pool.submit(server.post, QUESTION)
         wait_until(lambda: engine.num_unfinished == 1)
@@ -192,7 +192,7 @@ def test_idle_connections_beyond_the_bound_make_way() -> None:
 
 
 def test_draining_finishes_what_was_accepted_and_refuses_the_rest(pool: ThreadPoolExecutor) -> None:
-    engine = CountingEngine(delay_s=0.8)
+    engine = CountingEngine(delay_s=0.4)
     with running(EngineBackend(engine), max_in_flight=2, max_queued=5, shutdown_timeout_s=10) as server:
         accepted = [pool.submit(server.post, QUESTION) for _ in range(4)]
         wait_until(lambda: len(server.service.running) == 4)
