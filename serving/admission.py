@@ -101,6 +101,11 @@ class AdmittedEngine:
         """Whether the engine says that no further request can succeed."""
         return isinstance(self._engine, StreamingEngine) and self._engine.is_dead
 
+    @property
+    def num_unfinished(self) -> int:
+        """Requests that the engine itself has not finished; 0 where it does not say."""
+        return self._engine.num_unfinished if isinstance(self._engine, StreamingEngine) else 0
+
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
         """The pieces of one request, then its completion. How long it may take is the caller's to say.
 

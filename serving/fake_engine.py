@@ -7,8 +7,9 @@ import hashlib
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
-from serving.types import Completion, EngineError, GenerationRequest, Message, RequestTiming
+from serving.types import Completion, EngineError, GenerationRequest, Message, RequestRefusedError, RequestTiming
 
 _WORDS = ("First", "we", "count", "what", "there", "is", "then", "add", "the", "rest", "and", "check", "it")
 _MIN_ANSWER, _NUM_ANSWERS = 2, 17
@@ -66,6 +67,7 @@ class FakeEngine:
         self._delay_s, self._token_s = delay_s, token_s
         self._fail = fail
         self._tokenizer = WordTokenizer()
+        self._num_unfinished = 0
 
     @property
     def max_model_len(self) -> int:
@@ -86,23 +88,21 @@ class FakeEngine:
         """It never dies."""
         return False
 
+    @property
+    def num_unfinished(self) -> int:
+        """Requests in it."""
+        return self._num_unfinished
+
     async def generate(self, request: GenerationRequest) -> Completion:
         """Complete one request after `delay_s` and `token_s` for each word.
 
         Raises:
             EngineError: what `fail` returned, or the request is longer than `max_model_len`.
         """
-        submitted = time.monotonic()
-        num_prompt_tokens = self._admit(request)
-        words, is_cut = _answer_words(request)
-        scheduled = time.monotonic()
-        await asyncio.sleep(self._delay_s)
-        first_token = time.monotonic()
-        if self._token_s:
-            await asyncio.sleep(self._token_s * len(words))
-        if self._fail is not None and (error := self._fail(request)) is not None:
-            raise error
-        return _completion(words, is_cut, num_prompt_tokens, submitted, scheduled, first_token)
+        async with aclosing(self._run(request, is_streamed=self._token_s > 0)) as pieces:
+            completion = [piece async for piece in pieces][-1]
+        assert isinstance(completion, Completion)
+        return completion
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
         """The words one by one, `token_s` before each, then the completion.
@@ -110,17 +110,26 @@ class FakeEngine:
         Raises:
             EngineError: as `generate`.
         """
+        async with aclosing(self._run(request, is_streamed=True)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _run(self, request: GenerationRequest, is_streamed: bool) -> AsyncGenerator[str | Completion, None]:
         submitted = time.monotonic()
-        num_prompt_tokens = self._admit(request)
-        words, is_cut = _answer_words(request)
-        scheduled = time.monotonic()
-        await asyncio.sleep(self._delay_s)
-        first_token = time.monotonic()
-        for position, word in enumerate(words):
-            await asyncio.sleep(self._token_s)
-            yield f" {word}" if position else word
-        if self._fail is not None and (error := self._fail(request)) is not None:
-            raise error
+        self._num_unfinished += 1
+        try:
+            num_prompt_tokens = self._admit(request)
+            words, is_cut = _answer_words(request)
+            scheduled = time.monotonic()
+            await asyncio.sleep(self._delay_s)
+            first_token = time.monotonic()
+            for position, word in enumerate(words if is_streamed else ()):
+                await asyncio.sleep(self._token_s)
+                yield f" {word}" if position else word
+            if self._fail is not None and (error := self._fail(request)) is not None:
+                raise error
+        finally:
+            self._num_unfinished -= 1
         yield _completion(words, is_cut, num_prompt_tokens, submitted, scheduled, first_token)
 
     async def close(self) -> None:
@@ -130,7 +139,7 @@ class FakeEngine:
         """Number of prompt words of a request that fits."""
         num_prompt_tokens = self.count_chat_tokens(request.messages)
         if num_prompt_tokens + request.max_tokens > self._max_model_len:
-            raise EngineError(
+            raise RequestRefusedError(
                 f"the prompt has {num_prompt_tokens} words and max_tokens is {request.max_tokens}: together more than "
                 f"the fake engine's {self._max_model_len}"
             )

@@ -77,6 +77,10 @@ class RequestTimeoutError(EngineError):
     """The request passed its deadline and was aborted in the engine."""
 
 
+class RequestRefusedError(EngineError):
+    """The engine does not take the request: it is too long, or a parameter cannot be."""
+
+
 class EngineDeadError(EngineError):
     """The engine stopped working: no further request will be answered."""
 
@@ -138,6 +142,11 @@ class StreamingEngine(Engine, Protocol):
     @property
     def is_dead(self) -> bool:
         """Whether no further request can succeed."""
+        ...
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests that the engine itself has not finished."""
         ...
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:

@@ -19,6 +19,7 @@ from serving.types import (
     EngineStartError,
     GenerationRequest,
     Message,
+    RequestRefusedError,
     RequestTiming,
 )
 from serving.watchdog import Watchdog
@@ -126,6 +127,11 @@ class VllmEngine:
         """Whether the engine core has ended, or the engine was closed."""
         return self._is_closed or bool(self._llm.errored)
 
+    @property
+    def num_unfinished(self) -> int:
+        """Requests that the engine has not finished."""
+        return int(self._llm.get_num_unfinished_requests())
+
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
         """The text in pieces as it is made, then the completion. Closing the generator aborts the request.
 
@@ -157,7 +163,7 @@ class VllmEngine:
             raise EngineDeadError("the engine is closed")
         prompt_tokens = self._tokenizer.chat_tokens(request.messages)
         if len(prompt_tokens) + request.max_tokens > self._max_model_len:
-            raise EngineError(
+            raise RequestRefusedError(
                 f"the prompt has {len(prompt_tokens)} tokens and max_tokens is {request.max_tokens}: together more "
                 f"than the model's {self._max_model_len}; shorten the prompt or lower max_tokens"
             )
@@ -172,7 +178,7 @@ class VllmEngine:
         except EngineGenerateError as error:
             raise EngineError(f"vLLM failed the request: {error.__cause__ or error}") from error
         except Exception as error:  # vLLM's validation raises its own errors, ValueError and TypeError
-            raise EngineError(f"vLLM refused the request: {error}") from error
+            raise RequestRefusedError(f"vLLM refused the request: {error}") from error
 
     async def close(self) -> None:
         """End the engine and every process it owns; requests in flight fail with `EngineDeadError`. Idempotent."""

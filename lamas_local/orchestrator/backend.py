@@ -33,6 +33,11 @@ class OrchestratorBackend:
         """Whether the engine is."""
         return self.session.engine.is_dead
 
+    @property
+    def num_unfinished(self) -> int:
+        """Requests in the engine."""
+        return self.session.engine.num_unfinished
+
     async def close(self) -> None:
         """End the engine and what the task started."""
         self.orchestrator.close()

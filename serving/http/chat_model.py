@@ -111,6 +111,11 @@ class Backend(Protocol):
         """Whether no further request can succeed."""
         ...
 
+    @property
+    def num_unfinished(self) -> int:
+        """Requests that the engine itself has not finished."""
+        ...
+
     async def close(self) -> None:
         """End it and every process it owns."""
         ...

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from serving.types import EngineDeadError, EngineError, RequestTimeoutError
+from serving.types import EngineDeadError, EngineError, RequestRefusedError, RequestTimeoutError
 
 ErrorType = Literal[
     "invalid_request_error", "authentication_error", "rate_limit_error", "server_error", "service_unavailable"
@@ -78,4 +78,6 @@ def of_engine(error: EngineError) -> ApiError:
         return unavailable("the engine stopped and is being restarted; try again", "engine_restarting")
     if isinstance(error, RequestTimeoutError):
         return ApiError(504, str(error), type="server_error", code="timeout")
+    if isinstance(error, RequestRefusedError):
+        return invalid(str(error), code="refused")
     return ApiError(500, str(error), type="server_error", code="engine_error")

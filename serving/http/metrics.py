@@ -21,6 +21,11 @@ class QueryMetrics:
         running.set_function(lambda: door.num_in_flight)
         waiting = Gauge("lamas_num_requests_waiting", "Queries waiting for a place.", registry=registry)
         waiting.set_function(lambda: door.num_queued)
+        self.unfinished = Gauge(
+            "lamas_num_engine_requests_unfinished",
+            "Requests in the engine, as the engine says: 0 where no query runs.",
+            registry=registry,
+        )
         self.is_ready = Gauge("lamas_ready", "1 where an engine answers, else 0.", registry=registry)
         self.finished = Counter(
             "lamas_request_success",

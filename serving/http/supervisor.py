@@ -69,18 +69,26 @@ class Supervisor:
         Raises:
             Exception: what the first start failed with; what a later one fails with is logged and tried again.
         """
-        backend = await self._open()
+        self._metrics.unfinished.set_function(lambda: 0 if self._backend is None else self._backend.num_unfinished)
+        backend: Backend | None = await self._open()
         try:
-            while True:
+            while backend is not None:
                 self._set_ready(backend)
                 await self._death(backend)
                 self._set_down()
-                # Kept until closed: a cancellation meanwhile must close it once more, which is harmless.
-                await backend.close()
+                dead, backend = backend, None
+                await self._close(dead)
                 backend = await self._reopen()
         finally:
             self._backend = None
+            if backend is not None:
+                await self._close(backend)
+
+    async def _close(self, backend: Backend) -> None:
+        try:
             await backend.close()
+        except Exception as error:  # a dead engine may fail to close, and the next one is to be started all the same
+            self._log.write("engine_close_failed", {"error": repr(error)})
 
     def _set_ready(self, backend: Backend) -> None:
         self._backend = backend

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -23,7 +23,7 @@ from serving.http.chat_model import Backend, ChatModel
 from serving.http.schema import ChatRequest
 from serving.http.server import Server, listen, new_server, serve
 from serving.http.settings import ServerSettings
-from serving.types import Completion, EngineDeadError, GenerationRequest
+from serving.types import Completion, EngineDeadError, EngineError, GenerationRequest
 
 QUESTION: dict[str, Any] = {"model": "base", "messages": [{"role": "user", "content": "What is 3 plus 4?"}]}
 STREAMED = QUESTION | {"stream": True}
@@ -32,11 +32,10 @@ PATIENCE_S = 20.0
 
 
 class CountingEngine(FakeEngine):
-    """Knows what is unfinished in it, and can die."""
+    """Keeps its requests, and can die."""
 
     def __init__(self, *, delay_s: float = 0.0, token_s: float = 0.0, max_model_len: int = 2048) -> None:
-        super().__init__(delay_s=delay_s, token_s=token_s, max_model_len=max_model_len)
-        self.num_unfinished = 0
+        super().__init__(delay_s=delay_s, token_s=token_s, max_model_len=max_model_len, fail=self._fate)
         self.requests: list[GenerationRequest] = []
         self.has_died = False
 
@@ -44,26 +43,14 @@ class CountingEngine(FakeEngine):
     def is_dead(self) -> bool:
         return self.has_died
 
-    async def generate(self, request: GenerationRequest) -> Completion:
-        self._begin(request)
-        try:
-            return await super().generate(request)
-        finally:
-            self.num_unfinished -= 1
-
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
-        self._begin(request)
-        try:
-            async for piece in super().stream(request):
-                yield piece
-        finally:
-            self.num_unfinished -= 1
-
-    def _begin(self, request: GenerationRequest) -> None:
-        if self.has_died:
-            raise EngineDeadError("the engine has died")
+    async def _run(self, request: GenerationRequest, is_streamed: bool) -> AsyncGenerator[str | Completion, None]:
         self.requests.append(request)
-        self.num_unfinished += 1
+        async with aclosing(super()._run(request, is_streamed)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def _fate(self, request: GenerationRequest) -> EngineError | None:
+        return EngineDeadError("the engine has died") if self.has_died else None
 
 
 class EngineBackend:
@@ -77,6 +64,10 @@ class EngineBackend:
     @property
     def is_dead(self) -> bool:
         return self.engine.is_dead
+
+    @property
+    def num_unfinished(self) -> int:
+        return self.engine.num_unfinished
 
     async def close(self) -> None:
         self.is_closed = True

@@ -85,14 +85,15 @@ def test_a_query_that_takes_too_long_is_stopped_with_504() -> None:
 
 
 class EndlessEngine(CountingEngine):
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
-        self._begin(request)
+    async def _run(self, request: GenerationRequest, is_streamed: bool) -> AsyncGenerator[str | Completion, None]:
+        self.requests.append(request)
+        self._num_unfinished += 1
         try:
             while True:
                 await asyncio.sleep(0)
                 yield "x" * 2**20
         finally:
-            self.num_unfinished -= 1
+            self._num_unfinished -= 1
 
 
 def test_a_client_that_does_not_read_is_let_go() -> None:
