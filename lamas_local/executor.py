@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from lamas_local.config import SamplingConfig
 from lamas_local.dataflow import Node, Results, merge_layers, nodes
+from lamas_local.deadline import Deadline
 from lamas_local.finaliser import is_decided, vote
+from lamas_local.observer import Observer
 from lamas_local.operator_call import RunningCall
 from lamas_local.operators.base import EARLY_STOP, Operator, Update, merge, visible
 from lamas_local.reuse import RolloutRuns
@@ -39,6 +41,12 @@ class Plan:
     """Whether the finaliser's operators follow; the vote always does."""
     runs: RolloutRuns | None = None
     """Where recorded runs come from; without it every operator runs."""
+    is_scored: bool = True
+    """Whether there is a gold answer to score by."""
+    deadline: Deadline | None = None
+    """When the answer is to be ready, at whatever stage the work is then."""
+    observer: Observer | None = None
+    """Is told of every operator's start and end."""
 
 
 class Executor:
@@ -87,7 +95,7 @@ class Executor:
         answer, finaliser = await self._finalise(plan, solutions)
         ended = now()
         score, failure = None, None if answer is not None else _commonest_failure(layers)
-        if answer is not None:
+        if answer is not None and plan.is_scored:
             try:
                 score = await self.task.score(plan.example, answer)
             except SandboxError as error:  # nothing is known of the answer: neither right nor wrong
@@ -139,7 +147,7 @@ class Executor:
         async def start(node: Node, solutions: tuple[str, ...]) -> Update:
             layer, position = node
             calls[node] = self._call(plan, layer, architecture[layer], position, solutions)
-            spans[node], update = await _run(plan, calls[node])
+            spans[node], update = await _run(plan, calls[node], node)
             return update
 
         def is_over(results: Results) -> bool:
@@ -158,6 +166,8 @@ class Executor:
                 layer, position = node
                 call = calls.get(node) or self._call(plan, layer, architecture[layer], position, ())
                 spans[node] = call.span(Update(added=()), is_aborted=True)
+                if node in calls and plan.observer is not None:
+                    plan.observer.ended(*node, spans[node])
         layers = [[spans[layer, i] for i in range(len(names))] for layer, names in enumerate(architecture)]
         return _overlapping(layers, started), merge_layers(architecture, results)
 
@@ -177,7 +187,7 @@ class Executor:
     async def _run_operator(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
     ) -> tuple[OperatorSpan, Update]:
-        return await _run(plan, self._call(plan, layer, names, position, solutions))
+        return await _run(plan, self._call(plan, layer, names, position, solutions), (layer, position))
 
     def _call(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
@@ -195,12 +205,24 @@ class Executor:
             identity=(occasion(plan.example.query.id, plan.epoch), plan.rollout, layer, label),
             solutions=visible(operator.reads, solutions),
             started=now(),
+            deadline=plan.deadline,
         )
 
 
-async def _run(plan: Plan, call: RunningCall) -> tuple[OperatorSpan, Update]:
-    """The operator's own run, or one on record that stands for it."""
-    return await (call.run() if plan.runs is None else plan.runs.run(call))
+async def _run(plan: Plan, call: RunningCall, node: Node) -> tuple[OperatorSpan, Update]:
+    """Run an operator, or take its run from a record; past the deadline it is not begun, and stopped where it runs."""
+    if plan.deadline is not None and plan.deadline.is_over:
+        nothing = Update(added=())
+        return call.span(nothing, is_aborted=True), nothing
+    if plan.observer is not None:
+        plan.observer.started(*node, call.operator.name)
+    if plan.runs is not None:
+        span, update = await plan.runs.run(call)
+    else:
+        span, update = await (call.run() if plan.deadline is None else plan.deadline.run(call))
+    if plan.observer is not None:
+        plan.observer.ended(*node, span)
+    return span, update
 
 
 def _without_stop(drawn: Sequence[str]) -> list[str]:

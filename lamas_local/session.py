@@ -49,7 +49,7 @@ class Session:
     task: Task
     operators: list[Operator]
     embedder: Embedder
-    engine: Engine
+    engine: AdmittedEngine
     executor: Executor
 
     @classmethod
@@ -145,7 +145,7 @@ def new_controller(config: Config, operators: list[Operator], embedder: Embedder
     return Controller(config.controller, operators, embeddings, derive_seed(config.seed, "controller"))
 
 
-async def start_engine_and_embedder(config: Config, task: Task) -> tuple[Engine, Embedder]:
+async def start_engine_and_embedder(config: Config, task: Task) -> tuple[AdmittedEngine, Embedder]:
     """Both at once: the start of the engine's processes takes longest and leaves a core free.
 
     Raises:
@@ -175,7 +175,7 @@ def find_embedder(config: Config) -> Callable[[], Embedder]:
     return functools.partial(SentenceEmbedder, resolve_encoder(config.controller.encoder))
 
 
-async def start_engine(config: Config, task: Task | None = None) -> Engine:
+async def start_engine(config: Config, task: Task | None = None) -> AdmittedEngine:
     """The engine of `engine`, behind its admission; a simulated one answers the queries that `task` has given.
 
     Raises:
@@ -184,7 +184,8 @@ async def start_engine(config: Config, task: Task | None = None) -> Engine:
     """
     engine: Engine
     if isinstance(config.engine, FakeEngineConfig):
-        engine = FakeEngine(max_model_len=config.engine.max_model_len)
+        fake = config.engine
+        engine = FakeEngine(max_model_len=fake.max_model_len, delay_s=fake.delay_s, token_s=fake.token_s)
     elif isinstance(config.engine, SimulatedEngineConfig):
         if not isinstance(task, RememberingTask):
             raise ConfigError("engine.kind: 'simulated' answers a task's queries, and here there is no task")

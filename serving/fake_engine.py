@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
 from serving.clock import now
-from serving.types import Completion, EngineError, GenerationRequest, Message, RequestTiming
+from serving.types import Completion, EngineError, GenerationRequest, Message, RequestRefusedError, RequestTiming
 
 _WORDS = ("First", "we", "count", "what", "there", "is", "then", "add", "the", "rest", "and", "check", "it")
 _MIN_ANSWER, _NUM_ANSWERS = 2, 17
@@ -51,19 +52,22 @@ class FakeEngine:
         *,
         max_model_len: int = 2048,
         delay_s: float = 0.0,
+        token_s: float = 0.0,
         fail: Callable[[GenerationRequest], EngineError | None] | None = None,
     ) -> None:
         """Make an engine without processes.
 
         Args:
             max_model_len: longest prompt plus output, in words.
-            delay_s: seconds every request takes.
+            delay_s: seconds every request takes until its first word.
+            token_s: seconds every word takes.
             fail: returns the error a request is to fail with, or None.
         """
         self._max_model_len = max_model_len
-        self._delay_s = delay_s
+        self._delay_s, self._token_s = delay_s, token_s
         self._fail = fail
         self._tokenizer = WordTokenizer()
+        self._num_unfinished = 0
 
     @property
     def max_model_len(self) -> int:
@@ -79,44 +83,87 @@ class FakeEngine:
         """Number of words of `messages`, their roles included."""
         return sum(len(message.content.split()) + _CHAT_WORDS_PER_MESSAGE for message in messages)
 
+    @property
+    def is_dead(self) -> bool:
+        """It never dies."""
+        return False
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests in it."""
+        return self._num_unfinished
+
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Complete one request after `delay_s`.
+        """Complete one request after `delay_s` and `token_s` for each word.
 
         Raises:
             EngineError: what `fail` returned, or the request is longer than `max_model_len`.
         """
+        async with aclosing(self._run(request, is_streamed=self._token_s > 0)) as pieces:
+            completion = [piece async for piece in pieces][-1]
+        assert isinstance(completion, Completion)
+        return completion
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
+        """The words one by one, `token_s` before each, then the completion.
+
+        Raises:
+            EngineError: as `generate`.
+        """
+        async with aclosing(self._run(request, is_streamed=True)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _run(self, request: GenerationRequest, is_streamed: bool) -> AsyncGenerator[str | Completion, None]:
         submitted = now()
-        num_prompt_tokens = self.count_chat_tokens(request.messages)
-        if num_prompt_tokens + request.max_tokens > self._max_model_len:
-            raise EngineError(
-                f"the prompt has {num_prompt_tokens} words and max_tokens is {request.max_tokens}: together more than "
-                f"the fake engine's {self._max_model_len}"
-            )
-        scheduled = now()
-        await asyncio.sleep(self._delay_s)
-        if self._fail is not None and (error := self._fail(request)) is not None:
-            raise error
-        words, is_cut = _answer_words(request)
-        text = " ".join(words)
-        finished = now()
-        return Completion(
-            text=text,
-            num_prompt_tokens=num_prompt_tokens,
-            num_cached_tokens=0,
-            num_output_tokens=len(words),
-            finish_reason="length" if is_cut else "stop",
-            timing=RequestTiming(
-                submitted=submitted,
-                queued=scheduled,
-                scheduled=scheduled,
-                first_token=finished,
-                last_token=finished,
-                returned=now(),
-            ),
-        )
+        self._num_unfinished += 1
+        try:
+            num_prompt_tokens = self._admit(request)
+            words, is_cut = _answer_words(request)
+            scheduled = now()
+            await asyncio.sleep(self._delay_s)
+            first_token = now()
+            for position, word in enumerate(words if is_streamed else ()):
+                await asyncio.sleep(self._token_s)
+                yield f" {word}" if position else word
+            if self._fail is not None and (error := self._fail(request)) is not None:
+                raise error
+        finally:
+            self._num_unfinished -= 1
+        yield _completion(words, is_cut, num_prompt_tokens, submitted, scheduled, first_token)
 
     async def close(self) -> None:
         """Do nothing: there are no processes."""
+
+    def _admit(self, request: GenerationRequest) -> int:
+        """Number of prompt words of a request that fits."""
+        num_prompt_tokens = self.count_chat_tokens(request.messages)
+        if num_prompt_tokens + request.max_tokens > self._max_model_len:
+            raise RequestRefusedError(
+                f"the prompt has {num_prompt_tokens} words and max_tokens is {request.max_tokens}: together more than "
+                f"the fake engine's {self._max_model_len}"
+            )
+        return num_prompt_tokens
+
+
+def _completion(
+    words: Sequence[str],
+    is_cut: bool,
+    num_prompt_tokens: int,
+    submitted: float,
+    scheduled: float,
+    first_token: float,
+) -> Completion:
+    """The completion of a request whose last word is made now."""
+    finished = now()
+    return Completion(
+        text=" ".join(words),
+        num_prompt_tokens=num_prompt_tokens,
+        num_cached_tokens=0,
+        num_output_tokens=len(words),
+        finish_reason="length" if is_cut else "stop",
+        timing=RequestTiming(submitted, scheduled, scheduled, first_token, finished, now()),
+    )
 
 
 def _answer_words(request: GenerationRequest) -> tuple[list[str], bool]:
