@@ -1,0 +1,177 @@
+"""The timeline: it grows while operators run, and ends in the API's own seconds."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.serving.http.page.conftest import Begin
+from tests.serving.http.page.replay import Json, Replay, operator, request_span
+from tests.serving.http.page.visit import Visit
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+_BARS = """() => [...document.querySelectorAll('.lane')].map((lane) => {
+  const box = (node) => node.getBoundingClientRect();
+  const track = box(lane.querySelector('.track'));
+  const share = (bar) => [(box(bar).left - track.left) / track.width, (box(bar).right - track.left) / track.width];
+  return {
+    name: lane.dataset.name,
+    ground: share(lane.querySelector('.ground')),
+    pieces: [...lane.querySelectorAll('.piece')].map((bar) => [bar.classList[2], ...share(bar)]),
+  };
+})"""
+
+
+def operators_of(rollout: Json) -> list[Json]:
+    """All operators in the order of the page."""
+    layers: list[list[Json]] = [*(layer["operators"] for layer in rollout["layers"]), rollout["finaliser"]]
+    return [one for operators in layers for one in operators]
+
+
+async def test_layers_are_seen_while_they_run(replay: Replay, visit: Visit) -> None:
+    replay.speed = 0.5
+    await visit.ask()
+    await expect(visit.at(".lane.running")).to_have_count(3)
+    assert await visit.texts(".lane.running .name") == ["Generate", "MultiGenerateCoT", "Programmer"]
+    assert await visit.texts(".stage-name") == ["Layer 1", "Layer 2"]
+    assert await visit.texts("#phase") == ["Layer 1 of 2"]
+    await expect(visit.at(".lane.waiting")).to_have_count(1)
+    # Seconds, not widths: the axis itself may grow meanwhile.
+    read = "() => document.querySelector('[data-name=Programmer] .seconds').textContent"
+    first = await visit.evaluate(read)
+    await expect(visit.at("[data-name=Programmer] .seconds")).not_to_have_text(first)
+    assert float(str(await visit.evaluate(read)).split()[0]) > float(first.split()[0])
+    assert await visit.at("[data-name=Programmer] .bar.running").bounding_box() is not None
+    await expect(visit.at("[data-name=ScEnsemble].running")).to_have_count(1)
+    assert await visit.texts("#phase") == ["Layer 2 of 2"]
+    assert await visit.at("#answer").inner_text() == "The team is still working."
+    await expect(visit.at("[data-name=SelfRefine].running")).to_have_count(1)
+    assert await visit.texts(".stage-name") == ["Layer 1", "Layer 2", "Finaliser"]
+    await visit.wait_for("done")
+    assert await visit.at("#answer").inner_text() == replay.answer
+
+
+async def test_the_final_seconds_are_the_apis(replay: Replay, visit: Visit) -> None:
+    await visit.ask()
+    await visit.wait_for("done")
+    operators = operators_of(replay.rollout)
+    assert await visit.texts(".lane .seconds") == [f"{one['ended_s'] - one['started_s']:.2f} s" for one in operators]
+    assert (await visit.texts(".fact.main dd")) == ["1.00 s"]
+    await visit.at("summary").click()
+    rows = await visit.evaluate(
+        "() => [...document.querySelectorAll('#table tbody tr')].map((row) => [...row.cells].map((c) => c.textContent))"
+    )
+    for row, one in zip(rows, operators, strict=True):
+        times = (one["started_s"], one["ended_s"], one["ended_s"] - one["started_s"])
+        assert row[1] == one["name"]
+        assert row[3:6] == [f"{value:.3f}" for value in times]
+    programmer = rows[2]
+    assert programmer[6:] == ["0.020", "0.060", "0.220", "0.310", "61", "32", "24"]
+
+
+async def test_bars_lie_where_the_api_says(replay: Replay, visit: Visit) -> None:
+    await visit.ask()
+    await visit.wait_for("done")
+    length = replay.rollout["measured_s"]
+    for bars, one in zip(await visit.evaluate(_BARS), operators_of(replay.rollout), strict=True):
+        assert bars["ground"] == pytest.approx([one["started_s"] / length, one["ended_s"] / length], abs=0.003)
+        at, expected = one["started_s"], []
+        for step in one["steps"]:
+            for span in step:
+                start = at
+                for phase in ("queue", "prefill", "decode") if span["kind"] == "request" else ("tool",):
+                    end = start + span[f"{phase}_s" if phase != "tool" else "seconds"]
+                    expected.append((phase, start / length, end / length))
+                    start = end
+            at += max(span["seconds"] for span in step)
+        assert [piece[0] for piece in bars["pieces"]] == [phase for phase, *_ in expected]
+        for piece, (_, start, end) in zip(bars["pieces"], expected, strict=True):
+            assert piece[1:] == pytest.approx([start, end], abs=0.003)
+
+
+async def test_samples_of_one_step_have_rows_of_their_own(visit: Visit) -> None:
+    await visit.ask()
+    await visit.wait_for("done")
+    tops = await visit.evaluate(
+        "() => [...document.querySelectorAll('[data-name=MultiGenerateCoT] .decode')]"
+        ".map((bar) => bar.getBoundingClientRect().top)"
+    )
+    assert len(set(tops)) == 3
+
+
+async def test_the_critical_path_is_marked_by_clock_and_where_tokens_differ(visit: Visit) -> None:
+    await visit.ask()
+    await visit.wait_for("done")
+    assert await visit.texts(".lane.by-seconds .name") == ["◆Programmer", "◆ScEnsemble", "◆SelfRefine"]
+    assert await visit.texts(".token-mark") == ["◇"]
+    assert await visit.texts(".lane:has(.token-mark) .name") == ["◇MultiGenerateCoT"]
+    assert await visit.texts("#verdict") == [
+        "The answer waited for Programmer, ScEnsemble and SelfRefine. "
+        "Counting tokens would have named MultiGenerateCoT in layer 1 instead."
+    ]
+    points = await visit.at(".path .by-seconds").get_attribute("points")
+    assert points is not None
+    assert [float(pair.split(",")[0]) for pair in points.split()] == pytest.approx(
+        [0.01, 0.62, 0.64, 0.64, 0.77, 0.79, 0.79, 1.0]
+    )
+    assert await visit.at(".path .by-tokens").count() == 3
+
+
+async def test_where_both_agree_there_is_one_line(replay: Replay, visit: Visit) -> None:
+    one = operator("Generate", 0.01, [[request_span(0.02, 0.04, 0.24, 22)]], clock=True, tokens=True)
+    replay.rollout |= {"architecture": [["Generate"]], "layers": [{"operators": [one]}], "finaliser": []}
+    await visit.ask()
+    await visit.wait_for("done")
+    assert await visit.texts("#verdict") == ["The answer waited for Generate. Counting tokens names the same."]
+    assert await visit.at(".path .by-tokens").count() == 0
+
+
+async def test_what_was_aborted_or_failed_is_told_apart(replay: Replay, visit: Visit) -> None:
+    first = replay.rollout["layers"][0]["operators"]
+    nothing = {"queue_s": None, "prefill_s": None, "decode_s": None, "output_tokens": 0}
+    first[0] |= {"status": "failed", "steps": [[request_span(0, 0, 0.3, 0) | nothing]]}
+    first[1] |= {"status": "aborted", "steps": [[request_span(0, 0, 0.3, 0) | nothing]]}
+    replay.rollout["num_aborted_requests"] = 1
+    await visit.ask()
+    await visit.wait_for("done")
+    assert await visit.at("[data-name=Generate] .piece.failed").count() == 1
+    assert await visit.at("[data-name=MultiGenerateCoT] .piece.aborted").count() == 1
+    assert "Aborted\n1request" in await visit.at("#figures").inner_text()
+
+
+@pytest.mark.parametrize(("budget", "outcome"), [("1.2", "met"), ("0.9", "missed")])
+async def test_the_budget_is_sent_and_what_was_met_is_said(
+    replay: Replay, visit: Visit, budget: str, outcome: str
+) -> None:
+    await visit.at("#budget").fill(budget)
+    await visit.at("#mode").select_option("dataflow")
+    await visit.ask()
+    await visit.wait_for("done")
+    assert replay.asked[0]["latency_budget_s"] == float(budget)
+    assert replay.asked[0]["execution_mode"] == "dataflow"
+    assert await visit.texts(f".fact.{outcome} .more") == [outcome]
+    assert await visit.at(".mark.budget").count() == 1
+
+
+async def test_phases_can_be_told_apart_without_colour(visit: Visit) -> None:
+    await visit.ask()
+    await visit.wait_for("done")
+    looks = await visit.evaluate(
+        "() => Object.fromEntries(['queue', 'prefill', 'decode', 'tool'].map((phase) => [phase, "
+        "getComputedStyle(document.querySelector(`.piece.${phase}`)).backgroundImage"
+        ".replace(/(rgb|color|oklab)[^)]*\\)/g, '')]))"
+    )
+    assert len(set(looks.values())) == 4
+    assert looks["decode"] == "none"
+
+
+async def test_with_reduced_motion_nothing_is_animated_and_time_still_passes(replay: Replay, begin: Begin) -> None:
+    replay.speed = 0.4
+    visit = await begin(motion="reduce")
+    await visit.ask()
+    await expect(visit.at(".lane.running")).to_have_count(3)
+    first = await visit.at("[data-name=Programmer] .seconds").inner_text()
+    assert await visit.evaluate("() => document.getAnimations().length") == 0
+    await expect(visit.at("[data-name=Programmer] .seconds")).not_to_have_text(first)
+    await visit.page.keyboard.press("Escape")
