@@ -4,12 +4,16 @@ import { counted } from "./format.js";
 
 const KEY = "lamas-api-key";
 
-/** Something that the person at the page should read. `retryAfter` is in seconds, null where asking again is no use. */
+/**
+ * Something that the person at the page should read. `retryAfter` is in seconds, null where asking again is no use;
+ * `isAway` where no question would be answered now.
+ */
 export class Problem extends Error {
-  constructor(message, { retryAfter = null, needsKey = false } = {}) {
+  constructor(message, { retryAfter = null, needsKey = false, isAway = false } = {}) {
     super(message);
     this.retryAfter = retryAfter;
     this.needsKey = needsKey;
+    this.isAway = isAway;
   }
 }
 
@@ -84,7 +88,7 @@ async function* events(stream, signal) {
 
 function lostConnection(error, signal) {
   if (signal?.aborted) return error;
-  return new Problem("The connection to the server is lost. Is it still running, and are you still on its network?", { retryAfter: 0 });
+  return new Problem("The connection to the server is lost. Is it still running, and are you still on its network?", { retryAfter: 0, isAway: true });
 }
 
 async function refusal(response, hadKey) {
@@ -97,7 +101,7 @@ async function refusal(response, hadKey) {
     case 429:
       return new Problem(`The server has as many questions as it can take.${later}`, { retryAfter: wait });
     case 503:
-      return new Problem(`The server cannot answer at the moment${said ? `: ${said}` : ""}.${later}`.replace("..", "."), { retryAfter: wait });
+      return new Problem(`The server cannot answer at the moment${said ? `: ${said}` : ""}.${later}`.replace("..", "."), { retryAfter: wait, isAway: true });
     case 502:
     case 504:
       return new Problem(`The proxy in front of the server has no answer from it.${later}`, { retryAfter: wait });

@@ -22,7 +22,7 @@ export function figures(run, now) {
   if (rollout) {
     facts.push(fact("Critical path", seconds(rollout.critical_path.seconds), `${whole(rollout.critical_path.tokens)} tokens`));
     facts.push(fact("Token proxy says", seconds(rollout.proxy_s), difference(rollout.measured_s, rollout.proxy_s)));
-    facts.push(fact("Written by all", whole(run.usage?.completion_tokens ?? operators.reduce((sum, one) => sum + outputTokens(one), 0)), "tokens"));
+    facts.push(fact("Output, all operators", whole(run.usage?.completion_tokens ?? operators.reduce((sum, one) => sum + outputTokens(one), 0)), "tokens"));
     if (rollout.num_aborted_requests) facts.push(fact("Aborted", whole(rollout.num_aborted_requests), rollout.num_aborted_requests === 1 ? "request" : "requests"));
   } else if (operators.length) {
     facts.push(fact("Operators done", `${ended} of ${operators.length}`, ""));

@@ -11,28 +11,35 @@ import { View } from "./view.js";
 
 const TEAM = "lamas";
 const view = new View();
+let isConnected = false;
 let baseModel = null;
 let stopper = null; // of the request under way
 let retry = null; // what asks again after a problem
+let nextLook = 0; // timer of the next look at a server that was not ready
 
 async function connect() {
   try {
     const names = await modelNames();
+    isConnected = true;
     baseModel = names.find((name) => name !== TEAM) ?? null;
     byId("key-form").hidden = true;
     for (const place of document.querySelectorAll(".base-name")) place.textContent = baseModel ?? "the base model";
     await watchReadiness();
   } catch (problem) {
     showServer("", "Not connected");
+    if (problem.isAway) return watchReadiness();
     showProblem(problem, connect);
   }
 }
 
+/** Say whether questions would be answered, and look again until they would be. */
 async function watchReadiness() {
+  clearTimeout(nextLook);
   const ready = await isReady();
+  if (ready && !isConnected) return connect();
   if (ready) return showServer("ready", baseModel ? `Ready, on ${baseModel}` : "Ready");
   showServer("", ready === null ? "Not connected" : "Not ready yet");
-  setTimeout(watchReadiness, 3000);
+  nextLook = setTimeout(watchReadiness, 3000);
 }
 
 function showServer(state, text) {
@@ -134,6 +141,7 @@ function showProblem(problem, again = null) {
   byId("alert").textContent = text;
   byId("retry").hidden = !canRetry;
   retry = again;
+  if (problem?.isAway) watchReadiness();
   if (needsKey) {
     byId("key-form").hidden = false;
     byId("key").focus();
@@ -197,7 +205,7 @@ byId("key-form").addEventListener("submit", (event) => {
   byId("question").focus();
   const again = retry ?? connect;
   showProblem(null);
-  connect().then(() => { if (again !== connect && baseModel) again(); });
+  connect().then(() => { if (again !== connect && isConnected) again(); });
 });
 
 connect();

@@ -11,6 +11,7 @@ export const PHASES = {
   failed: "failed",
   aborted: "aborted: no longer needed",
   running: "running",
+  ended: "ended: its phases come with the answer",
 };
 
 /**

@@ -13,7 +13,7 @@ export class Timeline {
     this.root = root;
     this.run = null;
     this.live = [];
-    new ResizeObserver(() => this.#drawPath()).observe(root);
+    new ResizeObserver(() => this.#fit()).observe(root);
   }
 
   /** Show the run as it stands `now` seconds after its admission. */
@@ -21,6 +21,7 @@ export class Timeline {
     this.run = run;
     this.now = now;
     this.live = [];
+    this.width = this.root.clientWidth;
     this.length = axisLength(run, now);
     this.root.replaceChildren(
       element(
@@ -45,8 +46,12 @@ export class Timeline {
     for (const { figure, operator } of this.live) figure.textContent = seconds(operatorSeconds(operator, now));
   }
 
+  #fit() {
+    if (this.run && this.root.clientWidth !== this.width) this.draw(this.run, this.now);
+  }
+
   #axis() {
-    const step = tickStep(this.length, this.root.clientWidth < 560 ? 4 : 8);
+    const step = tickStep(this.length, this.width < 560 ? 4 : 8);
     const ticks = [];
     for (let index = 0; index * step <= this.length * (1 + 1e-9); index++) ticks.push(Number((index * step).toPrecision(6)));
     return element(
@@ -187,11 +192,11 @@ function legend(run) {
   const present = new Set(
     run.rollout
       ? run.stages.flat().flatMap((operator) => piecesOf(operator).map((piece) => piece.phase))
-      : run.stages.flat().some((operator) => operator.status === "running") ? ["running"] : [],
+      : run.stages.flat().filter((operator) => operator.started_s !== null).map((operator) => (operator.ended_s === null ? "running" : "ended")),
   );
   const keys = Object.entries(PHASES)
     .filter(([phase]) => present.has(phase))
-    .map(([phase, meaning]) => key(element("i", { class: `swatch ${phase}` }), phase, phase === meaning || meaning.startsWith(phase) ? "" : meaning));
+    .map(([phase, meaning]) => key(element("i", { class: `swatch ${phase}` }), phase, meaning.replace(phase, "").replace(": ", "")));
   if (run.rollout) {
     keys.push(key(element("i", { class: "swatch line by-seconds" }), "◆ critical path", isSamePath(run) ? "by clock and by tokens" : "by clock"));
     if (!isSamePath(run)) keys.push(key(element("i", { class: "swatch line by-tokens" }), "◇ critical by tokens", "what counting tokens names"));

@@ -29,6 +29,7 @@ export class View {
   update() {
     const { run } = this;
     const isDone = run.rollout !== null;
+    byId("intro").hidden = true;
     byId("result").hidden = run.phase === "failed" && run.architecture === null; // the notice says all there is
     this.timeline.draw(run, this.clock());
     this.#progress();

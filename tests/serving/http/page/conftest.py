@@ -1,4 +1,4 @@
-"""A browser for the whole module, and the page on a server that plays back."""
+"""A browser for the whole session, and the page on a server that plays back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.serving.http.page.visit import Visit
 Begin = Callable[..., Awaitable[Visit]]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """A headless Chromium."""
     if find_chromium() is None:
@@ -37,7 +37,7 @@ def address(replay: Replay) -> Iterator[str]:
         yield address
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def begin(browser: Browser, address: str) -> AsyncIterator[Begin]:
     """Opens the page in a tab of its own, with `Visit.begin`'s options; closes it at the end."""
     visits: list[Visit] = []
@@ -51,7 +51,7 @@ async def begin(browser: Browser, address: str) -> AsyncIterator[Begin]:
         await visit.end()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def visit(begin: Begin) -> AsyncIterator[Visit]:
     """The page as most people see it; nothing may go wrong in it."""
     visit = await begin()

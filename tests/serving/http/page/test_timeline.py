@@ -9,7 +9,21 @@ from tests.serving.http.page.conftest import Begin
 from tests.serving.http.page.replay import Json, Replay, operator, request_span
 from tests.serving.http.page.visit import Visit
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# What a reader sees each time something changes: the phase, who runs, the longest seconds, the answer.
+_WATCH = """() => {
+  window.seen = [];
+  const look = () => {
+    const lanes = [...document.querySelectorAll('.lane')];
+    const running = lanes.filter((lane) => lane.classList.contains('running')).map((lane) => lane.dataset.name);
+    const seconds = Math.max(0, ...lanes.map((lane) => parseFloat(lane.querySelector('.seconds').textContent) || 0));
+    const now = [document.getElementById('phase').textContent, running, seconds, document.getElementById('answer').innerText];
+    const same = (one) => JSON.stringify(one?.slice(0, 2));
+    if (lanes.length && same(seen.at(-1)) !== same(now)) seen.push(now);
+  };
+  new MutationObserver(look).observe(document.getElementById('result'), {childList: true, subtree: true, attributes: true});
+}"""  # noqa: E501
 
 _BARS = """() => [...document.querySelectorAll('.lane')].map((lane) => {
   const box = (node) => node.getBoundingClientRect();
@@ -30,26 +44,56 @@ def operators_of(rollout: Json) -> list[Json]:
 
 
 async def test_layers_are_seen_while_they_run(replay: Replay, visit: Visit) -> None:
+    replay.speed = 0.7
+    await visit.evaluate(_WATCH)
+    await visit.ask()
+    await visit.see("[data-name=Programmer].running")
+    assert await visit.texts(".lane.waiting .name") == ["ScEnsemble"]
+    await visit.wait_for("done")
+    seen = await visit.evaluate("() => seen")
+    generators = ["Generate", "MultiGenerateCoT", "Programmer"]
+    assert [(phase, running) for phase, running, _, _ in seen] == [
+        ("Team chosen", []),
+        ("Layer 1 of 2", generators[:1]),
+        ("Layer 1 of 2", generators[:2]),
+        ("Layer 1 of 2", generators),
+        ("Layer 1 of 2", generators[1:]),
+        ("Layer 1 of 2", generators[2:]),
+        ("Layer 1 of 2", []),
+        ("Layer 2 of 2", ["ScEnsemble"]),
+        ("Layer 2 of 2", []),
+        ("Finaliser", ["SelfRefine"]),
+        ("Finaliser", []),
+        ("Answered", []),
+    ]
+    assert {answer for *_, answer in seen[:-2]} == {"The team is still working."}
+    assert await visit.texts(".stage-name") == ["Layer 1", "Layer 2", "Finaliser"]
+    assert await visit.at("#answer").inner_text() == replay.answer
+    seconds = [seconds for _, _, seconds, _ in seen]
+    assert seconds[1:4] == sorted(seconds[1:4])
+    assert seconds[4] > seconds[3] + 0.2
+
+
+async def test_a_bar_grows_from_one_frame_to_the_next(replay: Replay, visit: Visit) -> None:
     replay.speed = 0.5
     await visit.ask()
-    await expect(visit.at(".lane.running")).to_have_count(3)
-    assert await visit.texts(".lane.running .name") == ["Generate", "MultiGenerateCoT", "Programmer"]
-    assert await visit.texts(".stage-name") == ["Layer 1", "Layer 2"]
-    assert await visit.texts("#phase") == ["Layer 1 of 2"]
-    await expect(visit.at(".lane.waiting")).to_have_count(1)
-    # Seconds, not widths: the axis itself may grow meanwhile.
-    read = "() => document.querySelector('[data-name=Programmer] .seconds').textContent"
-    first = await visit.evaluate(read)
-    await expect(visit.at("[data-name=Programmer] .seconds")).not_to_have_text(first)
-    assert float(str(await visit.evaluate(read)).split()[0]) > float(first.split()[0])
-    assert await visit.at("[data-name=Programmer] .bar.running").bounding_box() is not None
-    await expect(visit.at("[data-name=ScEnsemble].running")).to_have_count(1)
-    assert await visit.texts("#phase") == ["Layer 2 of 2"]
-    assert await visit.at("#answer").inner_text() == "The team is still working."
-    await expect(visit.at("[data-name=SelfRefine].running")).to_have_count(1)
-    assert await visit.texts(".stage-name") == ["Layer 1", "Layer 2", "Finaliser"]
-    await visit.wait_for("done")
-    assert await visit.at("#answer").inner_text() == replay.answer
+    await visit.see("[data-name=Programmer].running")
+    ends = await visit.evaluate(
+        """async () => {
+          const ends = [];
+          for (let frame = 0; frame < 12; frame++) {
+            await new Promise(requestAnimationFrame);
+            const axis = Number(document.getElementById('timeline').style.getPropertyValue('--length'));
+            const track = document.querySelector('[data-name=Programmer] .track').getBoundingClientRect();
+            const bar = document.querySelector('[data-name=Programmer] .running').getBoundingClientRect();
+            ends.push((bar.right - track.left) / track.width * axis);
+          }
+          return ends;
+        }"""
+    )
+    await visit.page.keyboard.press("Escape")
+    assert ends == sorted(ends)
+    assert ends[-1] > ends[0] + 0.05
 
 
 async def test_the_final_seconds_are_the_apis(replay: Replay, visit: Visit) -> None:
@@ -170,7 +214,7 @@ async def test_with_reduced_motion_nothing_is_animated_and_time_still_passes(rep
     replay.speed = 0.4
     visit = await begin(motion="reduce")
     await visit.ask()
-    await expect(visit.at(".lane.running")).to_have_count(3)
+    await visit.see(".lane.running")
     first = await visit.at("[data-name=Programmer] .seconds").inner_text()
     assert await visit.evaluate("() => document.getAnimations().length") == 0
     await expect(visit.at("[data-name=Programmer] .seconds")).not_to_have_text(first)

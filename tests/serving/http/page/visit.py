@@ -38,7 +38,7 @@ class Visit:
             color_scheme=scheme, reduced_motion=motion, viewport={"width": width, "height": 900}, locale="en-GB"
         )
         visit = cls(await context.new_page(), context, address)
-        visit.page.set_default_timeout(10_000)
+        visit.page.set_default_timeout(20_000)
         visit.page.on("console", lambda said: visit.errors.append(said.text) if said.type == "error" else None)
         visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
         visit.page.on("request", lambda request: visit.hosts.add(urlsplit(request.url).netloc))
@@ -57,11 +57,15 @@ class Visit:
 
     async def wait_for(self, phase: str) -> None:
         """Wait until the shown run is in this phase."""
-        await expect(self.at("#result")).to_have_attribute("data-phase", phase, timeout=20_000)
+        await self.see(f"#result[data-phase={phase}]")
+
+    async def see(self, selector: str) -> None:
+        """Wait until something that a CSS selector finds is to be seen."""
+        await self.at(selector).first.wait_for()
 
     async def texts(self, selector: str) -> list[str]:
         """The text of everything a selector finds, in order."""
-        return [text.strip() for text in await self.at(selector).all_inner_texts()]
+        return ["".join(text.split("\n")) for text in await self.at(selector).all_inner_texts()]
 
     async def evaluate(self, script: str) -> Any:
         """What a script finds out in the page."""
