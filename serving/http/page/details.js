@@ -11,11 +11,10 @@ export function figures(run, now) {
   const operators = run.stages.flat();
   const ended = operators.filter((operator) => operator.ended_s !== null).length;
   const rollout = run.rollout;
-  const isCut = run.phase === "stopped" || run.phase === "failed";
   const facts = [
     rollout
       ? fact("Answer ready in", seconds(rollout.measured_s), "", "main")
-      : fact(isCut ? "Ended after" : "Running for", seconds(now), "", "main"),
+      : fact({ waiting: "Waiting for", running: "Running for" }[run.phase] ?? "Ended after", seconds(now), "", "main"),
     fact("Predicted", seconds(predicted), isNumber(predicted) && rollout ? difference(rollout.measured_s, predicted) : ""),
   ];
   if (isNumber(budget)) facts.push(fact("Budget", seconds(budget), rollout ? (rollout.budget_met ? "met" : "missed") : "", rollout ? (rollout.budget_met ? "met" : "missed") : ""));
@@ -23,6 +22,7 @@ export function figures(run, now) {
     facts.push(fact("Critical path", seconds(rollout.critical_path.seconds), `${whole(rollout.critical_path.tokens)} tokens`));
     facts.push(fact("Token proxy says", seconds(rollout.proxy_s), difference(rollout.measured_s, rollout.proxy_s)));
     facts.push(fact("Output, all operators", whole(run.usage?.completion_tokens ?? operators.reduce((sum, one) => sum + outputTokens(one), 0)), "tokens"));
+    if (rollout.waited_s >= 0.1) facts.push(fact("Waited before", seconds(rollout.waited_s), "for a place"));
     if (rollout.num_aborted_requests) facts.push(fact("Aborted", whole(rollout.num_aborted_requests), rollout.num_aborted_requests === 1 ? "request" : "requests"));
   } else if (operators.length) {
     facts.push(fact("Operators done", `${ended} of ${operators.length}`, ""));

@@ -26,11 +26,11 @@ export function piecesOf(operator) {
     let longest = 0;
     step.forEach((span, row) => {
       let at = begun;
-      for (const [phase, length] of phasesOf(span, operator)) {
+      for (const [phase, length] of phasesOf(span)) {
         if (length > 0) pieces.push({ phase, row, from: at, to: at + length, span });
         at += length;
       }
-      longest = Math.max(longest, at - begun, span.seconds ?? 0);
+      longest = Math.max(longest, span.seconds);
     });
     begun += longest;
   }
@@ -49,11 +49,11 @@ export function phaseSeconds(operator) {
   return sums;
 }
 
-function phasesOf(span, operator) {
+function phasesOf(span) {
   if (span.status === "aborted") return [["aborted", span.seconds]];
-  if (span.kind === "tool") return [["queue", span.queue_s ?? 0], ["tool", span.seconds]];
+  if (span.kind === "tool") return [["tool", span.seconds]];
   if (isNumber(span.decode_s)) {
     return [["queue", span.queue_s], ["prefill", span.prefill_s], ["decode", span.decode_s]];
   }
-  return [[operator.status === "aborted" ? "aborted" : "failed", span.seconds ?? 0]];
+  return [["failed", span.seconds]];
 }

@@ -41,7 +41,7 @@ export function applyChunk(run, chunk) {
       break;
     case "finished":
       run.rollout = event.rollout;
-      run.stages = finalStages(event.rollout);
+      run.stages = stagesOf(event.rollout);
       break;
   }
   return event;
@@ -81,23 +81,18 @@ function waiting(name) {
   return { name, started_s: null, ended_s: null, status: "waiting", output_tokens: null, steps: null };
 }
 
-/** The operator an event speaks of. The finaliser's come after the layers, and are not known before they start. */
+/**
+ * The operator an event speaks of. The finaliser's come after the layers, are not known before they start, and all
+ * stand at position 0: one after another.
+ */
 function operatorAt(run, event) {
-  while (run.stages.length <= event.layer) run.stages.push([]);
-  const stage = run.stages[event.layer];
-  while (stage.length <= event.position) stage.push(waiting(event.name));
-  return stage[event.position];
+  if (event.layer < run.architecture.layers.length) return run.stages[event.layer][event.position];
+  const stage = (run.stages[event.layer] ??= []);
+  if (event.event === "operator_started") stage.push(waiting(event.name));
+  return stage.at(-1);
 }
 
-function finalStages(rollout) {
-  const finaliser = Array.isArray(rollout.finaliser) ? rollout.finaliser : (rollout.finaliser?.operators ?? []);
-  const stages = [...rollout.layers.map((layer) => layer.operators), ...(finaliser.length ? [finaliser] : [])];
-  // The finaliser always runs, and last: the answer waits for it by either measure.
-  return stages.map((operators, index) =>
-    operators.map((operator) =>
-      index < rollout.layers.length
-        ? operator
-        : { ...operator, is_critical_by_seconds: true, is_critical_by_tokens: true },
-    ),
-  );
+function stagesOf(rollout) {
+  const { layers, finaliser } = rollout;
+  return [...layers, ...(finaliser.operators.length ? [finaliser] : [])].map((layer) => layer.operators);
 }

@@ -94,11 +94,11 @@ export class Timeline {
 
   /** What lies over all lanes: the critical path, the budget, the prediction. */
   #over() {
-    const { predicted_s: predicted, latency_budget_s: budget } = { ...this.run.architecture, ...this.run.rollout };
+    const { predicted_s: predicted, latency_budget_s: budget, waited_s: waited } = { ...this.run.architecture, ...this.run.rollout };
     this.path = shape("svg", { class: "path", preserveAspectRatio: "none", "aria-hidden": "true" });
     const mark = (name, at) =>
       isNumber(at) && at <= this.length ? element("span", { class: `mark ${name}`, "--at": at }, element("b", {}, name)) : null;
-    return element("div", { class: "over" }, this.path, mark("predicted", predicted), mark("budget", budget));
+    return element("div", { class: "over" }, this.path, mark("predicted", predicted), mark("budget", isNumber(budget) ? budget - (waited ?? 0) : null));
   }
 
   /** One line through the operators that the answer waited for; dashes where tokens would name others. */

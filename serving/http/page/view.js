@@ -3,6 +3,7 @@
 import { comparison } from "./comparison.js";
 import { figures, table, verdict } from "./details.js";
 import { byId } from "./element.js";
+import { seconds } from "./format.js";
 import { numLayers, reachedStage, stageName } from "./run.js";
 import { Timeline } from "./timeline.js";
 
@@ -32,7 +33,8 @@ export class View {
     byId("intro").hidden = true;
     byId("result").hidden = run.phase === "failed" && run.architecture === null; // the notice says all there is
     this.timeline.draw(run, this.clock());
-    this.#progress();
+    byId("phase").textContent = phaseName(run);
+    byId("figures").replaceChildren(...figures(run, this.clock()));
     byId("result").dataset.phase = run.phase;
     byId("result").setAttribute("aria-busy", String(isActive(run)));
     byId("verdict").textContent = isDone ? verdict(run) : "";
@@ -47,17 +49,12 @@ export class View {
     byId("answer-heading").hidden = byId("answer").hidden = run.base !== null && run.phase === "done";
   }
 
-  #progress() {
-    byId("phase").textContent = phaseName(this.run);
-    byId("figures").replaceChildren(...figures(this.run, this.clock()));
-  }
-
-  /** One frame after another; a few a minute for those who want no motion. */
+  /** Let time pass: with every frame, or once a second for those who want no motion. */
   #move(run) {
     const step = () => {
       if (this.run !== run || !isActive(run)) return;
       if (run.architecture && !run.rollout) this.timeline.tick(this.clock());
-      this.#progress();
+      byId("figures").querySelector(".main dd").textContent = seconds(this.clock());
       schedule();
     };
     const schedule = () => (CALM.matches ? setTimeout(step, 1000) : requestAnimationFrame(step));

@@ -24,6 +24,7 @@ def request_span(queue_s: float, prefill_s: float, decode_s: float, output_token
     """A finished request as the API gives it."""
     return {
         "kind": "request",
+        "status": "ok",
         "queue_s": queue_s,
         "prefill_s": prefill_s,
         "decode_s": decode_s,
@@ -62,15 +63,17 @@ def example_rollout() -> Json:
         operator("Programmer", 0.01, code, clock=True),
     ]
     second = [operator("ScEnsemble", 0.64, [[request_span(0.01, 0.09, 0.03, 1)]], clock=True, tokens=True)]
+    last = [operator("SelfRefine", 0.79, [[request_span(0.01, 0.05, 0.15, 18)]], clock=True, tokens=True)]
     return {
         "architecture": [["Generate", "MultiGenerateCoT", "Programmer"], ["ScEnsemble", "EarlyStop"]],
         "execution_mode": "layered",
         "layers": [{"operators": first}, {"operators": second}],
-        "finaliser": [operator("SelfRefine", 0.79, [[request_span(0.01, 0.05, 0.15, 18)]])],
+        "finaliser": {"operators": last},
         "critical_path": {"tokens": 49.0, "seconds": 0.98},
         "proxy_s": 0.98,
         "predicted_s": 0.91,
         "measured_s": 1.004,
+        "waited_s": 0.002,
         "latency_budget_s": None,
         "budget_met": None,
         "num_aborted_requests": 0,
@@ -162,7 +165,7 @@ class Replay:
 
 def events_of(rollout: Json) -> list[tuple[float, Json]]:
     """When each operator's start and end is told, in that order."""
-    stages = [*(layer["operators"] for layer in rollout["layers"]), rollout["finaliser"]]
+    stages = [layer["operators"] for layer in (*rollout["layers"], rollout["finaliser"])]
     told: list[tuple[float, Json]] = []
     for layer, operators in enumerate(stages):
         for position, one in enumerate(operators):

@@ -39,8 +39,7 @@ _BARS = """() => [...document.querySelectorAll('.lane')].map((lane) => {
 
 def operators_of(rollout: Json) -> list[Json]:
     """All operators in the order of the page."""
-    layers: list[list[Json]] = [*(layer["operators"] for layer in rollout["layers"]), rollout["finaliser"]]
-    return [one for operators in layers for one in operators]
+    return [one for layer in (*rollout["layers"], rollout["finaliser"]) for one in layer["operators"]]
 
 
 async def test_layers_are_seen_while_they_run(replay: Replay, visit: Visit) -> None:
@@ -164,7 +163,7 @@ async def test_the_critical_path_is_marked_by_clock_and_where_tokens_differ(visi
 
 async def test_where_both_agree_there_is_one_line(replay: Replay, visit: Visit) -> None:
     one = operator("Generate", 0.01, [[request_span(0.02, 0.04, 0.24, 22)]], clock=True, tokens=True)
-    replay.rollout |= {"architecture": [["Generate"]], "layers": [{"operators": [one]}], "finaliser": []}
+    replay.rollout |= {"architecture": [["Generate"]], "layers": [{"operators": [one]}], "finaliser": {"operators": []}}
     await visit.ask()
     await visit.wait_for("done")
     assert await visit.texts("#verdict") == ["The answer waited for Generate. Counting tokens names the same."]
@@ -174,8 +173,8 @@ async def test_where_both_agree_there_is_one_line(replay: Replay, visit: Visit) 
 async def test_what_was_aborted_or_failed_is_told_apart(replay: Replay, visit: Visit) -> None:
     first = replay.rollout["layers"][0]["operators"]
     nothing = {"queue_s": None, "prefill_s": None, "decode_s": None, "output_tokens": 0}
-    first[0] |= {"status": "failed", "steps": [[request_span(0, 0, 0.3, 0) | nothing]]}
-    first[1] |= {"status": "aborted", "steps": [[request_span(0, 0, 0.3, 0) | nothing]]}
+    for one, status in zip(first, ("failed", "aborted"), strict=False):
+        one |= {"status": status, "steps": [[request_span(0, 0, 0.3, 0) | nothing | {"status": status}]]}
     replay.rollout["num_aborted_requests"] = 1
     await visit.ask()
     await visit.wait_for("done")
