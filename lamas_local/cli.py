@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lamas_local.serve_arguments import add_serve_parser
+
 BAD_INPUT = 2
 RUN_FAILED = 1
 
@@ -64,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write RUN/report.html again")
     report.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     report.set_defaults(run=_report)
+
+    add_serve_parser(commands)
 
     doctor = commands.add_parser("doctor", help="engine, device, memory, model and encoder: found or not")
     doctor.set_defaults(run=_doctor)

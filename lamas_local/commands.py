@@ -42,10 +42,7 @@ def run_evaluate(run: Path, config: Config) -> int:
     """Evaluate a trained run again, with the evaluation settings of `config`; returns the exit status."""
     folder = RunFolder(run)
     load_checkpoint(folder.checkpoints)
-    stored = folder.load_config()
-    for key, before, after in differences(stored, config):
-        if key.startswith(("operators", "controller.")):
-            raise ConfigError(f"--run: {key} is {after!r}, but {run} was trained with {before!r}")
+    check_same_policy(folder, config)
     return _run(lambda stop: _evaluate_only(config, folder, stop))
 
 
@@ -157,6 +154,17 @@ def load_policy(name: str, session: Session, folder: RunFolder) -> Policy:
         controller.load_state_dict(state.controller)
         step = state.step
     return LearnedPolicy(controller, session.embedder, session.config.seed, mode, step)
+
+
+def check_same_policy(folder: RunFolder, config: Config) -> None:
+    """A trained controller belongs to its operators.
+
+    Raises:
+        ConfigError: `config` has others, or another controller.
+    """
+    for key, before, after in differences(folder.load_config(), config):
+        if key.startswith(("operators", "controller.")):
+            raise ConfigError(f"--run: {key} is {after!r}, but {folder.path} was trained with {before!r}")
 
 
 def check_same_run(stored: Config, given: Config) -> None:

@@ -132,6 +132,10 @@ class FakeEngineConfig(Section):
     kind: Literal["fake"] = "fake"
     max_model_len: PositiveInt = 2048
     """Longest prompt plus output in words."""
+    delay_s: NonNegativeFloat = 0.0
+    """Seconds every request takes until its first word."""
+    token_s: NonNegativeFloat = 0.0
+    """Seconds every word takes."""
 
 
 EngineConfig = Annotated[VllmEngineConfig | FakeEngineConfig, Field(discriminator="kind")]

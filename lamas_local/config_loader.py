@@ -17,6 +17,8 @@ from lamas_local.config import Config, ConfigError, SplitPaths, nearest
 
 KINDS = ("engine", "task")
 """Sections whose keys depend on their `kind`."""
+NO_SETTINGS = ("LAMAS_API_KEY",)
+"""Variables of ours that are not part of the configuration, which a run folder keeps."""
 
 
 def load_config(
@@ -90,7 +92,7 @@ def field_paths(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[s
 def _check_environment() -> None:
     """pydantic-settings passes over an unknown LAMAS_ variable; a typo there must not pass unseen."""
     for name in os.environ:
-        if name.upper().startswith("LAMAS_"):
+        if name.upper().startswith("LAMAS_") and name.upper() not in NO_SETTINGS:
             section = name[len("LAMAS_") :].lower().split("__")[0]
             if section not in Config.model_fields:
                 raise ConfigError(

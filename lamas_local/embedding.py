@@ -24,8 +24,12 @@ class Embedder(Protocol):
         ...
 
 
+NUM_CACHED_TEXTS = 16384
+"""25 MB of vectors; a server sees texts without end."""
+
+
 class SentenceEmbedder:
-    """all-MiniLM-L6-v2 (384 numbers a text) through sentence-transformers, with every text embedded once."""
+    """all-MiniLM-L6-v2 (384 numbers a text) through sentence-transformers; the newest texts are kept."""
 
     def __init__(self, folder: Path | str) -> None:
         from sentence_transformers import SentenceTransformer
@@ -40,7 +44,10 @@ class SentenceEmbedder:
         if new:
             vectors = self._model.encode(new, convert_to_tensor=True, show_progress_bar=False)
             self._cache.update(zip(new, vectors.float().cpu().clone(), strict=True))
-        return torch.stack([self._cache[text] for text in texts])
+        embeddings = torch.stack([self._cache[text] for text in texts])
+        for text in list(self._cache)[: len(self._cache) - NUM_CACHED_TEXTS]:
+            del self._cache[text]
+        return embeddings
 
 
 class FakeEmbedder:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from lamas_local.config import SamplingConfig
 from lamas_local.dataflow import Node, Results, merge_layers, nodes
+from lamas_local.deadline import Deadline
 from lamas_local.finaliser import is_decided, vote
+from lamas_local.observer import Observer
 from lamas_local.operator_call import RunningCall
 from lamas_local.operators.base import EARLY_STOP, Operator, Update, merge, visible
 from lamas_local.sandbox import Sandbox, SandboxError
@@ -35,6 +37,12 @@ class Plan:
     """Which pass over the split the query belongs to, from 0."""
     is_finalised: bool = True
     """Whether the finaliser's operators follow; the vote always does."""
+    is_scored: bool = True
+    """Whether there is a gold answer to score by."""
+    deadline: Deadline | None = None
+    """When the answer is to be ready, at whatever stage the work is then."""
+    observer: Observer | None = None
+    """Is told of every operator's start and end."""
 
 
 class Executor:
@@ -83,7 +91,7 @@ class Executor:
         answer, finaliser = await self._finalise(plan, solutions)
         ended = time.monotonic()
         score, failure = None, None if answer is not None else _commonest_failure(layers)
-        if answer is not None:
+        if answer is not None and plan.is_scored:
             try:
                 score = await self.task.score(plan.example, answer)
             except SandboxError as error:  # nothing is known of the answer: neither right nor wrong
@@ -135,7 +143,7 @@ class Executor:
         async def start(node: Node, solutions: tuple[str, ...]) -> Update:
             layer, position = node
             calls[node] = self._call(plan, layer, architecture[layer], position, solutions)
-            spans[node], update = await calls[node].run()
+            spans[node], update = await _run(plan, calls[node], node)
             return update
 
         def is_over(results: Results) -> bool:
@@ -154,6 +162,8 @@ class Executor:
                 layer, position = node
                 call = calls.get(node) or self._call(plan, layer, architecture[layer], position, ())
                 spans[node] = call.span(Update(added=()), is_aborted=True)
+                if node in calls and plan.observer is not None:
+                    plan.observer.ended(*node, spans[node])
         layers = [[spans[layer, i] for i in range(len(names))] for layer, names in enumerate(architecture)]
         return _overlapping(layers, started), merge_layers(architecture, results)
 
@@ -173,7 +183,7 @@ class Executor:
     async def _run_operator(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
     ) -> tuple[OperatorSpan, Update]:
-        return await self._call(plan, layer, names, position, solutions).run()
+        return await _run(plan, self._call(plan, layer, names, position, solutions), (layer, position))
 
     def _call(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
@@ -193,7 +203,21 @@ class Executor:
             label=f"{name}#{copy + 1}" if copy else name,
             solutions=visible(operator.reads, solutions),
             started=time.monotonic(),
+            deadline=plan.deadline,
         )
+
+
+async def _run(plan: Plan, call: RunningCall, node: Node) -> tuple[OperatorSpan, Update]:
+    """Run an operator for as long as the deadline lets it; past that it is not begun."""
+    if plan.deadline is not None and plan.deadline.is_over:
+        nothing = Update(added=())
+        return call.span(nothing, is_aborted=True), nothing
+    if plan.observer is not None:
+        plan.observer.started(*node, call.operator.name)
+    span, update = await (call.run() if plan.deadline is None else plan.deadline.run(call))
+    if plan.observer is not None:
+        plan.observer.ended(*node, span)
+    return span, update
 
 
 def _without_stop(drawn: Sequence[str]) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lamas_local.config import ConfigError
+from lamas_local.deadline import Beginning, Deadline
 from lamas_local.operators.base import Operator, OperatorError, Update, max_added, needs_solution
 from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
 from lamas_local.sandbox import Sandbox, SandboxError, SandboxResult
@@ -38,6 +39,8 @@ class RunningCall:
     """The operator's name; a further copy of it in a layer has its number besides."""
     solutions: tuple[str, ...]
     started: float
+    deadline: Deadline | None = None
+    """When requests give what they have, if nothing else has given an answer."""
     steps: list[Step] = field(default_factory=list)
 
     async def run(self) -> tuple[OperatorSpan, Update]:
@@ -142,6 +145,8 @@ class RunningCall:
 
     def _fit(self, prompt: Prompt) -> FittedPrompt:
         engine = self.executor.engine
+        if self.query.context:
+            prompt = replace(prompt, context=self.query.context)
         return fit_prompt(prompt, engine, engine.max_model_len - self.executor.sampling.max_tokens)
 
     async def _complete_all(
@@ -191,8 +196,11 @@ class RunningCall:
         assert request.seed is not None
         seed = request.seed
         started = time.monotonic()
+        engine = self.executor.engine
         try:
-            completion = await self.executor.engine.generate(request)
+            completion = await (
+                engine.generate(request) if self.deadline is None else self.deadline.ask(engine, request)
+            )
         except EngineDeadError:
             raise
         except asyncio.CancelledError:
@@ -201,6 +209,18 @@ class RunningCall:
         except EngineError as error:
             failure = Failure(type(error).__name__, str(error))
             return RequestSpan(request.request_id, seed, started, time.monotonic(), num_cut_tokens, failure=failure)
+        if isinstance(completion, Beginning):
+            return RequestSpan(
+                request_id=request.request_id,
+                seed=seed,
+                started=started,
+                ended=time.monotonic(),
+                num_cut_tokens=num_cut_tokens,
+                num_prompt_tokens=engine.count_chat_tokens(request.messages),
+                num_output_tokens=engine.tokenizer.count(completion.text),
+                text=completion.text,
+                is_aborted=True,
+            )
         return RequestSpan(
             request_id=request.request_id,
             seed=seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.types import Engine, Message
 
@@ -24,6 +24,8 @@ class Prompt:
     """(label, text) of each solution the operator reads, in order."""
     question: str = ""
     """What is asked of the solutions; stands last."""
+    context: tuple[Message, ...] = ()
+    """Earlier turns of the conversation, oldest first. They stay turns of their own, which no text in them can end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +40,19 @@ class FittedPrompt:
 def fit_prompt(prompt: Prompt, engine: Engine, max_prompt_tokens: int) -> FittedPrompt:
     """Cut a prompt to `max_prompt_tokens` by one rule.
 
-    Solutions are cut first: they share what is left by the fixed text equally, a short one leaving its share to the
-    others, and each keeps its end, where the answer is. When they are gone, the problem is cut and keeps its start.
+    Earlier turns go first, the oldest before the others. Then solutions are cut: they share what is left by the fixed
+    text equally, a short one leaving its share to the others, and each keeps its end, where the answer is. When they
+    are gone, the problem is cut and keeps its start.
     """
     messages = _messages(prompt.problem, [text for _, text in prompt.solutions], prompt)
     if sum(len(message.content.encode()) for message in messages) + TEMPLATE_ALLOWANCE <= max_prompt_tokens:
         return FittedPrompt(messages, 0)  # a token is at least one byte
     whole = engine.count_chat_tokens(messages)
     num_tokens, budget = whole, max_prompt_tokens
+    while num_tokens > max_prompt_tokens and prompt.context:
+        prompt = replace(prompt, context=prompt.context[1:])
+        messages = _messages(prompt.problem, [text for _, text in prompt.solutions], prompt)
+        num_tokens = engine.count_chat_tokens(messages)
     while num_tokens > max_prompt_tokens and budget >= 0:
         messages = _cut(prompt, engine, budget)
         num_tokens = engine.count_chat_tokens(messages)
@@ -81,4 +88,7 @@ def _messages(problem: str, solutions: Sequence[str], prompt: Prompt) -> tuple[M
     parts += [f"{label}: {text}" for (label, _), text in zip(prompt.solutions, solutions, strict=True)]
     if prompt.question:
         parts.append(prompt.question)
-    return (Message("system", prompt.instruction), Message("user", "\n\n".join(parts)))
+    # One system turn: many chat templates allow no second one.
+    instructions = [prompt.instruction, *(turn.content for turn in prompt.context if turn.role == "system")]
+    turns = (turn for turn in prompt.context if turn.role != "system")
+    return (Message("system", "\n\n".join(instructions)), *turns, Message("user", "\n\n".join(parts)))

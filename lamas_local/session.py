@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Session:
     task: Task
     operators: list[Operator]
     embedder: Embedder
-    engine: Engine
+    engine: AdmittedEngine
     executor: Executor
 
     @classmethod
@@ -52,7 +53,7 @@ class Session:
         async with AsyncExitStack() as opened:
             opened.push_async_callback(task.close)
             check_splits(config, task)
-            embedder = open_embedder(config)
+            embedder = await asyncio.to_thread(open_embedder, config)  # a server answers meanwhile
             new_controller(config, roster.drawn, embedder)
             engine = await start_engine(config)
             opened.push_async_callback(engine.close)
@@ -129,11 +130,12 @@ def open_embedder(config: Config) -> Embedder:
     return SentenceEmbedder(resolve_encoder(config.controller.encoder))
 
 
-async def start_engine(config: Config) -> Engine:
+async def start_engine(config: Config) -> AdmittedEngine:
     """The engine of `engine`, behind its admission."""
     engine: Engine
     if isinstance(config.engine, FakeEngineConfig):
-        engine = FakeEngine(max_model_len=config.engine.max_model_len)
+        fake = config.engine
+        engine = FakeEngine(max_model_len=fake.max_model_len, delay_s=fake.delay_s, token_s=fake.token_s)
     else:
         engine = await VllmEngine.start(
             str(resolve_model(config.engine.model)),

@@ -50,7 +50,8 @@ class RequestSpan:
     failure: Failure | None = None
     is_aborted: bool = False
     """Its answer could no longer matter, so the engine was told to stop; `ended` is that moment. No failure. What the
-    engine had made of it by then is not known: its token counts are 0."""
+    engine had made of it by then is not known: its token counts are 0. Where a deadline stopped it and there was no
+    other answer, `text` is what it had, and the counts are those of its texts."""
     kind: Literal["request"] = "request"
 
 
@@ -127,7 +128,7 @@ class RolloutTrace:
     answer: str | None
     """The final solution's text; None exactly when `failure` is set."""
     score: float | None = None
-    """The task's score of the answer, None when the rollout failed."""
+    """The task's score of the answer; None when the rollout failed, or where there is nothing to score by."""
     failure: Failure | None = None
 
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from asyncio_throttle import Throttler
 
-from serving.types import Completion, Engine, GenerationRequest, Message, RequestTimeoutError, Tokenizer
+from serving.types import (
+    Completion,
+    Engine,
+    GenerationRequest,
+    Message,
+    RequestTimeoutError,
+    StreamingEngine,
+    Tokenizer,
+)
 
 
 class AdmittedEngine:
@@ -34,10 +43,11 @@ class AdmittedEngine:
         """
         self._engine = engine
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._throttler = _throttler(requests_per_s) if requests_per_s is not None else None
+        self._throttler = new_throttler(requests_per_s) if requests_per_s is not None else None
         # The throttler lets whoever polls first pass; one at a time may poll.
         self._at_the_door = asyncio.Lock()
         self._deadline_s = deadline_s
+        self._num_in_flight = 0
 
     @property
     def max_model_len(self) -> int:
@@ -81,15 +91,56 @@ class AdmittedEngine:
         """End the engine and every process it owns."""
         await self._engine.close()
 
+    @property
+    def num_in_flight(self) -> int:
+        """Requests inside, those that still wait at the door included."""
+        return self._num_in_flight
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the engine says that no further request can succeed."""
+        return isinstance(self._engine, StreamingEngine) and self._engine.is_dead
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
+        """The pieces of one request, then its completion. How long it may take is the caller's to say.
+
+        An engine that cannot stream gives the text in one piece.
+
+        Raises:
+            EngineError: as the engine's own `stream`.
+        """
+        submitted = time.monotonic()
+        if not isinstance(self._engine, StreamingEngine):
+            completion = await self.generate(request)
+            yield completion.text
+            yield completion
+            return
+        async with self._inside(), aclosing(self._engine.stream(request)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, str):
+                    yield piece
+                else:
+                    yield replace(piece, timing=replace(piece.timing, submitted=submitted))
+
     async def _admit(self, request: GenerationRequest) -> Completion:
-        async with self._slots:
-            if self._throttler is not None:
-                async with self._at_the_door:
-                    await self._throttler.acquire()
+        async with self._inside():
             return await self._engine.generate(request)
 
+    @asynccontextmanager
+    async def _inside(self) -> AsyncIterator[None]:
+        """Wait for a place and for the rate; leave again."""
+        self._num_in_flight += 1
+        try:
+            async with self._slots:
+                if self._throttler is not None:
+                    async with self._at_the_door:
+                        await self._throttler.acquire()
+                yield
+        finally:
+            self._num_in_flight -= 1
 
-def _throttler(requests_per_s: float) -> Throttler:
+
+def new_throttler(requests_per_s: float) -> Throttler:
     """A throttler of that very rate: it counts whole requests, so a fractional rate stretches the period."""
     burst = max(1, math.floor(requests_per_s))
     period_s = burst / requests_per_s

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from serving.types import EngineError, Message
 
-NUM_CACHED_PROMPTS = 1024
-"""A prompt is often counted just before it is sent; its tokens are then at hand."""
+NUM_CACHED_PROMPTS, MAX_CACHED_CHARACTERS = 256, 32_768
+"""A prompt is often counted just before it is sent; its tokens are then at hand. Long ones would fill the memory."""
+BREAK = "\u200b"
+"""Zero-width space: nothing to see, but a special token's text with it inside is only text."""
 
 
 class ChatTokenizer:
@@ -19,6 +22,8 @@ class ChatTokenizer:
         """Wrap `tokenizer`, a `PreTrainedTokenizerFast` with a chat template."""
         self._tokenizer = tokenizer
         self._cached_chat_tokens = lru_cache(maxsize=NUM_CACHED_PROMPTS)(self._chat_tokens)
+        special = sorted((one.content for one in tokenizer.added_tokens_decoder.values() if one.special), key=len)
+        self._special = re.compile("|".join(re.escape(text) for text in reversed(special) if text) or "(?!)")
 
     def count(self, text: str) -> int:
         """Number of tokens of `text`, without special tokens."""
@@ -50,15 +55,20 @@ class ChatTokenizer:
     def chat_tokens(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Prompt tokens of a chat: its template applied once, up to where the assistant speaks.
 
+        The texts of special tokens in messages, such as `<|im_end|>`, are broken: a message cannot end its own turn and
+        begin another.
+
         Raises:
             EngineError: the model's template refuses the chat, for example its roles.
         """
+        if sum(len(message.content) for message in messages) > MAX_CACHED_CHARACTERS:
+            return self._chat_tokens(tuple(messages))
         return self._cached_chat_tokens(tuple(messages))
 
     def _chat_tokens(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
         try:
             text = self._tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.content} for message in messages],
+                [{"role": message.role, "content": self._inert(message.content)} for message in messages],
                 tokenize=False,
                 add_generation_prompt=True,
             )
@@ -66,6 +76,9 @@ class ChatTokenizer:
             raise EngineError(f"the model's chat template refuses these messages: {error}") from error
         # The template has written the special tokens already.
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _inert(self, text: str) -> str:
+        return self._special.sub(lambda found: found[0][0] + BREAK + found[0][1:], text)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
         encoding = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from serving.types import Completion, EngineError, GenerationRequest, Message, RequestTiming
 
@@ -51,17 +51,19 @@ class FakeEngine:
         *,
         max_model_len: int = 2048,
         delay_s: float = 0.0,
+        token_s: float = 0.0,
         fail: Callable[[GenerationRequest], EngineError | None] | None = None,
     ) -> None:
         """Make an engine without processes.
 
         Args:
             max_model_len: longest prompt plus output, in words.
-            delay_s: seconds every request takes.
+            delay_s: seconds every request takes until its first word.
+            token_s: seconds every word takes.
             fail: returns the error a request is to fail with, or None.
         """
         self._max_model_len = max_model_len
-        self._delay_s = delay_s
+        self._delay_s, self._token_s = delay_s, token_s
         self._fail = fail
         self._tokenizer = WordTokenizer()
 
@@ -79,44 +81,80 @@ class FakeEngine:
         """Number of words of `messages`, their roles included."""
         return sum(len(message.content.split()) + _CHAT_WORDS_PER_MESSAGE for message in messages)
 
+    @property
+    def is_dead(self) -> bool:
+        """It never dies."""
+        return False
+
     async def generate(self, request: GenerationRequest) -> Completion:
-        """Complete one request after `delay_s`.
+        """Complete one request after `delay_s` and `token_s` for each word.
 
         Raises:
             EngineError: what `fail` returned, or the request is longer than `max_model_len`.
         """
         submitted = time.monotonic()
+        num_prompt_tokens = self._admit(request)
+        words, is_cut = _answer_words(request)
+        scheduled = time.monotonic()
+        await asyncio.sleep(self._delay_s)
+        first_token = time.monotonic()
+        if self._token_s:
+            await asyncio.sleep(self._token_s * len(words))
+        if self._fail is not None and (error := self._fail(request)) is not None:
+            raise error
+        return _completion(words, is_cut, num_prompt_tokens, submitted, scheduled, first_token)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
+        """The words one by one, `token_s` before each, then the completion.
+
+        Raises:
+            EngineError: as `generate`.
+        """
+        submitted = time.monotonic()
+        num_prompt_tokens = self._admit(request)
+        words, is_cut = _answer_words(request)
+        scheduled = time.monotonic()
+        await asyncio.sleep(self._delay_s)
+        first_token = time.monotonic()
+        for position, word in enumerate(words):
+            await asyncio.sleep(self._token_s)
+            yield f" {word}" if position else word
+        if self._fail is not None and (error := self._fail(request)) is not None:
+            raise error
+        yield _completion(words, is_cut, num_prompt_tokens, submitted, scheduled, first_token)
+
+    async def close(self) -> None:
+        """Do nothing: there are no processes."""
+
+    def _admit(self, request: GenerationRequest) -> int:
+        """Number of prompt words of a request that fits."""
         num_prompt_tokens = self.count_chat_tokens(request.messages)
         if num_prompt_tokens + request.max_tokens > self._max_model_len:
             raise EngineError(
                 f"the prompt has {num_prompt_tokens} words and max_tokens is {request.max_tokens}: together more than "
                 f"the fake engine's {self._max_model_len}"
             )
-        scheduled = time.monotonic()
-        await asyncio.sleep(self._delay_s)
-        if self._fail is not None and (error := self._fail(request)) is not None:
-            raise error
-        words, is_cut = _answer_words(request)
-        text = " ".join(words)
-        finished = time.monotonic()
-        return Completion(
-            text=text,
-            num_prompt_tokens=num_prompt_tokens,
-            num_cached_tokens=0,
-            num_output_tokens=len(words),
-            finish_reason="length" if is_cut else "stop",
-            timing=RequestTiming(
-                submitted=submitted,
-                queued=scheduled,
-                scheduled=scheduled,
-                first_token=finished,
-                last_token=finished,
-                returned=time.monotonic(),
-            ),
-        )
+        return num_prompt_tokens
 
-    async def close(self) -> None:
-        """Do nothing: there are no processes."""
+
+def _completion(
+    words: Sequence[str],
+    is_cut: bool,
+    num_prompt_tokens: int,
+    submitted: float,
+    scheduled: float,
+    first_token: float,
+) -> Completion:
+    """The completion of a request whose last word is made now."""
+    finished = time.monotonic()
+    return Completion(
+        text=" ".join(words),
+        num_prompt_tokens=num_prompt_tokens,
+        num_cached_tokens=0,
+        num_output_tokens=len(words),
+        finish_reason="length" if is_cut else "stop",
+        timing=RequestTiming(submitted, scheduled, scheduled, first_token, finished, time.monotonic()),
+    )
 
 
 def _answer_words(request: GenerationRequest) -> tuple[list[str], bool]:

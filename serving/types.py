@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
 
@@ -128,4 +128,24 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End the engine and every process it owns."""
+        ...
+
+
+@runtime_checkable
+class StreamingEngine(Engine, Protocol):
+    """An engine that can also give its text while it makes it, and say that it has died."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether no further request can succeed."""
+        ...
+
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
+        """The text in pieces as it is made, then the completion, which holds all of it.
+
+        Closing the generator, or cancelling the task that waits for it, stops the request's work in the engine.
+
+        Raises:
+            EngineError: as `generate`, when it is iterated.
+        """
         ...

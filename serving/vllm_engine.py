@@ -6,8 +6,8 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from serving import vllm_startup
@@ -116,11 +116,43 @@ class VllmEngine:
             EngineError: the request cannot be served, for example because it is too long.
             EngineDeadError: the engine has died or was closed; every later request fails alike.
         """
+        submitted = time.monotonic()
+        async with aclosing(self._outputs(request, sampling_params(request))) as outputs:
+            (output,) = [output async for output in outputs]
+        return _completion(request, output, submitted, time.monotonic())
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the engine core has ended, or the engine was closed."""
+        return self._is_closed or bool(self._llm.errored)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
+        """The text in pieces as it is made, then the completion. Closing the generator aborts the request.
+
+        Raises:
+            EngineError: as `generate`.
+        """
+        submitted = time.monotonic()
+        text, num_tokens, output = "", 0, None
+        async with aclosing(self._outputs(request, sampling_params(request, is_streamed=True))) as outputs:
+            async for output in outputs:
+                sample = output.outputs[0]
+                text, num_tokens = text + sample.text, num_tokens + len(sample.token_ids)
+                if sample.text:
+                    yield sample.text
+        if output is None:
+            raise EngineError("vLLM ended the request without an answer")
+        # The last output holds the last piece only.
+        yield _completion(request, output, submitted, time.monotonic(), text, num_tokens)
+
+    async def _outputs(
+        self, request: GenerationRequest, parameters: SamplingParams
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """vLLM's own outputs, and its errors as ours."""
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
         from vllm.v1.engine.exceptions import EngineGenerateError
 
-        submitted = time.monotonic()
         if self._is_closed:
             raise EngineDeadError("the engine is closed")
         prompt_tokens = self._tokenizer.chat_tokens(request.messages)
@@ -131,16 +163,16 @@ class VllmEngine:
             )
         try:
             prompt = tokens_input(list(prompt_tokens))
-            stream = self._llm.generate(prompt, sampling_params(request), request.request_id)
-            (output,) = [output async for output in stream]
+            # Closed with this generator: only that aborts the request in the engine.
+            async with aclosing(self._llm.generate(prompt, parameters, request.request_id)) as outputs:
+                async for output in outputs:
+                    yield output
         except VllmEngineDeadError as error:
             raise EngineDeadError("the engine is closed" if self._is_closed else "the engine has died") from error
         except EngineGenerateError as error:
             raise EngineError(f"vLLM failed the request: {error.__cause__ or error}") from error
         except Exception as error:  # vLLM's validation raises its own errors, ValueError and TypeError
             raise EngineError(f"vLLM refused the request: {error}") from error
-        returned = time.monotonic()
-        return _completion(request, output, submitted, returned)
 
     async def close(self) -> None:
         """End the engine and every process it owns; requests in flight fail with `EngineDeadError`. Idempotent."""
@@ -201,7 +233,7 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def sampling_params(request: GenerationRequest) -> SamplingParams:
+def sampling_params(request: GenerationRequest, *, is_streamed: bool = False) -> SamplingParams:
     """A request in vLLM's own terms."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -214,24 +246,35 @@ def sampling_params(request: GenerationRequest) -> SamplingParams:
         stop=list(request.stop),
         structured_outputs=StructuredOutputsParams(choice=list(request.choices)) if request.choices else None,
         # One event at the end instead of one a token.
-        output_kind=RequestOutputKind.FINAL_ONLY,
+        output_kind=RequestOutputKind.DELTA if is_streamed else RequestOutputKind.FINAL_ONLY,
     )
 
 
-def _completion(request: GenerationRequest, output: RequestOutput, submitted: float, returned: float) -> Completion:
-    """The completion of a finished request; the stamps between the caller's two are the engine core's."""
+def _completion(
+    request: GenerationRequest,
+    output: RequestOutput,
+    submitted: float,
+    returned: float,
+    text: str | None = None,
+    num_output_tokens: int | None = None,
+) -> Completion:
+    """The completion of a finished request; the stamps between the caller's two are the engine core's.
+
+    `text` and `num_output_tokens` are the whole's, where `output` is only the last piece.
+    """
     sample = output.outputs[0]
+    text = sample.text if text is None else text
     if sample.finish_reason not in ("stop", "length"):
         raise EngineError(f"vLLM ended the request early (finish reason {sample.finish_reason!r})")
-    if request.choices and sample.text not in request.choices:
+    if request.choices and text not in request.choices:
         raise EngineError(f"max_tokens={request.max_tokens} is too few for the choices {request.choices}")
     assert output.metrics is not None
     assert output.prompt_token_ids is not None
     return Completion(
-        text=sample.text,
+        text=text,
         num_prompt_tokens=len(output.prompt_token_ids),
         num_cached_tokens=output.num_cached_tokens or 0,
-        num_output_tokens=len(sample.token_ids),
+        num_output_tokens=len(sample.token_ids) if num_output_tokens is None else num_output_tokens,
         finish_reason=sample.finish_reason,
         timing=RequestTiming(
             submitted=submitted,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from serving.types import Message
+
 Split = Literal["train", "test"]
 
 
@@ -16,6 +18,8 @@ class Query:
     problem: str
     entry_point: str | None = None
     """The function that is to be written, where the answer is code; the problem's text names it too."""
+    context: tuple[Message, ...] = ()
+    """What was said before, oldest turn first; system turns are added to the operators' instructions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,51 @@
+"""`lamas-local serve`: a run folder behind OpenAI's API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from lamas_local.checkpoint import load_checkpoint
+from lamas_local.commands import check_same_policy
+from lamas_local.config import Config, ConfigError
+from lamas_local.orchestrator.backend import base_model_name, open_backend
+from lamas_local.orchestrator.metrics import RolloutMetrics
+from lamas_local.orchestrator.orchestrator import NAME
+from lamas_local.orchestrator.request import LamasRequest
+from lamas_local.run_folder import RunFolder
+from serving.http.app import guarded, new_app, new_service
+from serving.http.server import serve
+from serving.http.settings import ServerSettings
+
+
+def run_serve(run: Path, config: Config, settings: ServerSettings) -> int:
+    """Serve until a signal ends it; returns the exit status.
+
+    Raises:
+        ConfigError: the run or the address cannot be served.
+        serving.types.EngineStartError: the engine cannot start.
+    """
+    folder = RunFolder(run)
+    load_checkpoint(folder.checkpoints)
+    check_same_policy(folder, config)
+    if base_model_name(config) == NAME:
+        raise ConfigError(
+            f"engine.model: a model named {NAME!r} cannot be told from the orchestrator; rename its folder"
+        )
+    try:
+        asyncio.run(_serve(config, folder, settings))
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise ConfigError(f"--host {settings.host} --port {settings.port}: {os.strerror(error.errno)}") from error
+    return 0
+
+
+async def _serve(config: Config, folder: RunFolder, settings: ServerSettings) -> None:
+    registry = CollectorRegistry()
+    metrics = RolloutMetrics(registry)
+    service = new_service(settings, lambda: open_backend(config, folder, metrics), registry, LamasRequest)
+    await serve(guarded(new_app(service, registry), settings), service)

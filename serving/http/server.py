@@ -1,0 +1,126 @@
+"""Runs the server: listens at once, starts the engine beside that, drains on SIGTERM, leaves nothing running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import resource
+import socket
+import time
+from types import FrameType
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from serving.http.chat import ChatService
+from serving.http.connection import ConnectionLimits, LimitedConnection
+from serving.http.settings import ServerSettings
+
+CLOSING_S = 2.0
+"""How long connections may take to close when all queries have ended."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which goes on listening while it drains, so that who asks is told (503) instead of refused."""
+
+    def __init__(self, config: uvicorn.Config, service: ChatService) -> None:
+        """Serve `config.app`, the paths of `service`."""
+        super().__init__(config)
+        self._service = service
+        self._draining: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second ends at once."""
+        self._loop.call_soon_threadsafe(self.stop)
+
+    def stop(self) -> None:
+        """As the signal does."""
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain())
+        else:
+            self._end_queries()
+            self.should_exit = True
+
+    async def _drain(self) -> None:
+        service = self._service
+        service.supervisor.drain()
+        service.log.write("draining", {"num_queries": len(service.running)})
+        ends = time.monotonic() + service.settings.shutdown_timeout_s
+        while service.running and (left_s := ends - time.monotonic()) > 0:
+            await asyncio.wait(tuple(service.running), timeout=left_s)
+        self._end_queries()
+        self.should_exit = True
+
+    def _end_queries(self) -> None:
+        for work in tuple(self._service.running):
+            work.cancel()
+
+
+def new_server(app: ASGIApp, service: ChatService) -> Server:
+    """A server for `app`; call it in a running loop."""
+    settings = service.settings
+    limits = ConnectionLimits(settings.header_timeout_s, settings.max_header_bytes, settings.max_connections)
+    config = uvicorn.Config(
+        app,
+        # asyncio's own loop: its clock is time.monotonic(), which all stamps are.
+        loop="asyncio",
+        http=cast("Any", functools.partial(LimitedConnection, limits=limits)),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=max(round(settings.keep_alive_s), 1),
+        timeout_graceful_shutdown=max(round(CLOSING_S), 1),
+    )
+    return Server(config, service)
+
+
+async def serve(app: ASGIApp, service: ChatService) -> None:
+    """Listen and keep an engine running until a signal ends it.
+
+    Raises:
+        OSError: the address cannot be listened on.
+        Exception: what the first start of the engine failed with.
+    """
+    allow_many_connections()
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    listener = listen(service.settings)
+    server = new_server(app, service)
+    supervising = asyncio.ensure_future(service.supervisor.run())
+    supervising.add_done_callback(lambda _: setattr(server, "should_exit", True))
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        host, port = listener.getsockname()[:2]
+        service.log.write("listening", {"host": host, "port": port})
+        await serving
+    finally:
+        is_failed = supervising.done()
+        supervising.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await supervising
+        if not is_failed:
+            service.log.write("ended", {})
+
+
+def allow_many_connections() -> None:
+    """Every connection is an open file, and the usual soft limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """A socket on the address.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
