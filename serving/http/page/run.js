@@ -1,7 +1,5 @@
 /** One question put to the team: what has been heard of it so far. Pure: no page, no network, no clock of its own. */
 
-export const EARLY_STOP = "EarlyStop";
-
 /** A question that was just sent. `phase` becomes running, then done, stopped or failed. */
 export function newRun(question, options) {
   return {
@@ -27,7 +25,7 @@ export function applyChunk(run, chunk) {
     case "architecture":
       run.phase = "running";
       run.architecture = event;
-      run.stages = event.layers.map((names) => names.filter((name) => name !== EARLY_STOP).map(waiting));
+      run.stages = event.layers.map((names) => names.map(waiting));
       break;
     case "operator_started":
       Object.assign(operatorAt(run, event), { started_s: event.at_s, status: "running" });

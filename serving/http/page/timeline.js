@@ -62,13 +62,11 @@ export class Timeline {
   }
 
   #stage(operators, index) {
-    const stopped = operators.length === 0 ? element("p", { class: "nothing" }, "stopped early") : null;
     return element(
       "div",
       { class: "stage", "data-stage": index },
       element("p", { class: "stage-name" }, stageName(this.run, index)),
       ...operators.map((operator) => this.#lane(operator)),
-      stopped,
     );
   }
 
@@ -214,7 +212,7 @@ function describe(run) {
       const critical = operator.is_critical_by_seconds ? ", critical" : "";
       return `${operator.name} ${run.rollout ? `${seconds(operatorSeconds(operator, 0))}${critical}` : operator.status}`;
     });
-    return `${stageName(run, index)}: ${lanes.join("; ") || "stopped early"}.`;
+    return `${stageName(run, index)}: ${lanes.join("; ")}.`;
   });
   return `Timeline. ${parts.join(" ")}`;
 }

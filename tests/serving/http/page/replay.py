@@ -65,7 +65,7 @@ def example_rollout() -> Json:
     second = [operator("ScEnsemble", 0.64, [[request_span(0.01, 0.09, 0.03, 1)]], clock=True, tokens=True)]
     last = [operator("SelfRefine", 0.79, [[request_span(0.01, 0.05, 0.15, 18)]], clock=True, tokens=True)]
     return {
-        "architecture": [["Generate", "MultiGenerateCoT", "Programmer"], ["ScEnsemble", "EarlyStop"]],
+        "architecture": [["Generate", "MultiGenerateCoT", "Programmer"], ["ScEnsemble"]],
         "execution_mode": "layered",
         "layers": [{"operators": first}, {"operators": second}],
         "finaliser": {"operators": last},
