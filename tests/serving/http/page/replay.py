@@ -95,8 +95,8 @@ class Replay:
     breaks_after: int | None = None
     """Chunks after which the connection ends."""
     asked: list[Json] = field(default_factory=list)
-    num_gone: int = 0
-    """Clients that went away before the end."""
+    gone: threading.Event = field(default_factory=threading.Event)
+    """A client went away before the end."""
 
     def app(self) -> FastAPI:
         """The server: the page, and as much of the API as it uses."""
@@ -136,7 +136,7 @@ class Replay:
                 yield f"data: {json.dumps(chunk)}\n\n"
             yield "data: [DONE]\n\n"
         except asyncio.CancelledError:
-            self.num_gone += 1
+            self.gone.set()
             raise
 
     async def _team(self, body: Json) -> AsyncIterator[Json]:

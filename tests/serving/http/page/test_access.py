@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import pytest
@@ -89,11 +90,12 @@ async def test_every_control_has_a_name_and_headings_descend(visit: Visit) -> No
     await visit.see("#recent-list .facts:text('compared')")
     assert await visit.evaluate(_UNNAMED) == []
     levels = await visit.evaluate(
-        "() => [...document.querySelectorAll('h1,h2,h3,h4')].filter((h) => h.checkVisibility()).map((h) => +h.tagName[1])"
+        "() => [...document.querySelectorAll('h1, h2, h3, h4')]"
+        ".filter((heading) => heading.checkVisibility()).map((heading) => Number(heading.tagName[1]))"
     )
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     for role, name in (
         ("textbox", "Question"),
         ("spinbutton", "Latency budget optional"),
@@ -116,8 +118,8 @@ async def test_a_screen_reader_hears_the_start_the_team_and_the_end_and_little_e
 ) -> None:
     replay.speed = 2
     await visit.evaluate(
-        "() => { window.heard = []; new MutationObserver(() => heard.push(document.getElementById('status').textContent))"
-        ".observe(document.getElementById('status'), {childList: true, characterData: true, subtree: true}); }"
+        "() => { window.heard = []; const status = document.getElementById('status');"
+        "new MutationObserver(() => heard.push(status.textContent)).observe(status, {childList: true, subtree: true}); }"
     )
     await visit.ask()
     await visit.wait_for("done")
@@ -126,7 +128,9 @@ async def test_a_screen_reader_hears_the_start_the_team_and_the_end_and_little_e
         "Team chosen: 4 operators in 2 layers.",
         "Answer ready in 1.00 s.",
     ]
-    live = "() => [...document.querySelectorAll('[aria-live], [role=status], [role=alert], [role=log]')].map((n) => n.id)"
+    live = (
+        "() => [...document.querySelectorAll('[aria-live], [role=status], [role=alert], [role=log]')].map((n) => n.id)"
+    )
     assert await visit.evaluate(live) == ["status", "alert"]
 
 

@@ -36,7 +36,9 @@ def test_files_have_the_types_that_nosniff_demands(client: TestClient) -> None:
     assert client.get("/").headers["content-type"].startswith("text/html")
 
 
-@pytest.mark.parametrize("name", ["index.html", "page.py", "..%2fpage.py", "%2e%2e%2fpage.py", "..%5cpage.py", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "name", ["index.html", "page.py", "..%2fpage.py", "%2e%2e%2fpage.py", "..%5cpage.py", "/etc/passwd"]
+)
 def test_no_other_file_is_served(client: TestClient, name: str) -> None:
     assert client.get(f"/page/{name}").status_code == 404
 

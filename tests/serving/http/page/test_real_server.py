@@ -86,7 +86,9 @@ async def test_a_question_is_asked_watched_and_compared(browser: Browser, served
         answer = "".join(choice["delta"].get("content", "") for chunk in events for choice in chunk["choices"])
         operators = operators_of(rollout)
         assert await visit.texts(".lane .name span:last-child") == [one["name"] for one in operators]
-        shown = await visit.evaluate("() => [...document.querySelectorAll('.lane')].map((l) => [+l.dataset.started, +l.dataset.ended])")
+        shown = await visit.evaluate(
+            "() => [...document.querySelectorAll('.lane')].map((l) => [+l.dataset.started, +l.dataset.ended])"
+        )
         assert shown == [[one["started_s"], one["ended_s"]] for one in operators]
         assert await visit.texts(".lane .seconds") == [_seconds(one["ended_s"] - one["started_s"]) for one in operators]
         assert await visit.texts(".fact.main dd") == [_seconds(rollout["measured_s"])]

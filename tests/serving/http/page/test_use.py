@@ -59,9 +59,7 @@ async def test_stopping_ends_the_request_and_keeps_what_was_seen(replay: Replay,
     else:
         await visit.page.get_by_role("button", name="Stop").click()
     await visit.wait_for("stopped")
-    async with asyncio.timeout(5):
-        while replay.num_gone == 0:
-            await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(replay.gone.wait, 5)
     await expect(visit.at("#question")).to_be_focused()
     assert await visit.at(".lane").count() == 4
     assert await visit.at("#stop").is_hidden()
@@ -146,19 +144,19 @@ async def test_a_key_that_expires_asks_the_question_again(replay: Replay, begin:
 
 async def test_a_refusal_is_told_in_plain_words(replay: Replay, begin: Begin) -> None:
     visit = await begin()
-    for status, headers, said, words, can_retry in (
-        (429, {"Retry-After": "7"}, "full", "The server has as many questions as it can take. Try again in 7 seconds.", 1),
-        (503, {"Retry-After": "1"}, "draining", "The server cannot answer at the moment: draining. Try again in 1 second.", 1),
-        (400, {}, "too low", "The server does not accept this question: too low", 0),
-        (413, {}, "", "The question is longer than the server takes.", 0),
-        (502, {}, "", "The proxy in front of the server has no answer from it.", 1),
-        (500, {}, "a bug", "The server failed on this question: a bug", 1),
-    ):  # fmt: skip
-        replay.refusal = (status, headers, said)
+    for status, wait, said, words, can_retry in (
+        (429, "7", "full", "The server has as many questions as it can take. Try again in 7 seconds.", True),
+        (503, "1", "draining", "The server cannot answer at the moment: draining. Try again in 1 second.", True),
+        (400, "", "too low", "The server does not accept this question: too low", False),
+        (413, "", "", "The question is longer than the server takes.", False),
+        (502, "", "", "The proxy in front of the server has no answer from it.", True),
+        (500, "", "a bug", "The server failed on this question: a bug", True),
+    ):
+        replay.refusal = (status, {"Retry-After": wait} if wait else {}, said)
         await visit.ask()
         await expect(visit.at("#alert")).to_have_text(words)
         assert await visit.at("#result").is_hidden()
-        assert await visit.at("#retry").is_visible() == bool(can_retry)
+        assert await visit.at("#retry").is_visible() is can_retry
     replay.refusal = None
     await visit.at("#retry").click()
     await visit.wait_for("done")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page
 
 QUESTION = "How many apples are there?"
 
@@ -43,7 +43,7 @@ class Visit:
         visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
         visit.page.on("request", lambda request: visit.hosts.add(urlsplit(request.url).netloc))
         await visit.page.goto(address)
-        await expect(visit.page.locator("#server")).not_to_have_text("Connecting…")
+        await visit.see("#server:not(:text('Connecting'))")
         return visit
 
     def at(self, selector: str) -> Locator:
