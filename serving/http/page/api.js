@@ -44,13 +44,15 @@ export async function* chat(body, signal) {
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
     signal,
   });
+  let isDone = false;
   for await (const data of events(response.body, signal)) {
-    if (data === "[DONE]") return;
+    isDone ||= data === "[DONE]"; // and on to the stream's own end: one that is left looks to the server as if we had gone
+    if (isDone) continue;
     const chunk = JSON.parse(data);
     if (chunk.error) throw new Problem(`The server gave up on this question: ${chunk.error.message}`, { retryAfter: 0 });
     yield chunk;
   }
-  throw new Problem("The connection ended before the answer was complete.", { retryAfter: 0 });
+  if (!isDone) throw new Problem("The connection ended before the answer was complete.", { retryAfter: 0 });
 }
 
 async function send(path, options) {

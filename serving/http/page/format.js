@@ -5,6 +5,7 @@ export const ABSENT = "–";
 /** Seconds with the digits that can be told apart on the page. */
 export function seconds(value) {
   if (!isNumber(value)) return ABSENT;
+  if (value > 0 && value < 0.0005) return "< 0.001 s";
   const digits = value >= 100 ? 1 : value >= 0.1 || value === 0 ? 2 : 3;
   return `${value.toFixed(digits)} s`;
 }

@@ -189,7 +189,7 @@ function note(operator) {
 function legend(run) {
   const present = new Set(
     run.rollout
-      ? run.stages.flat().flatMap((operator) => piecesOf(operator).map((piece) => piece.phase))
+      ? run.stages.flat().flatMap(piecesOf).filter(({ from, to }) => to - from > 0.002 * run.rollout.measured_s).map(({ phase }) => phase)
       : run.stages.flat().filter((operator) => operator.started_s !== null).map((operator) => (operator.ended_s === null ? "running" : "ended")),
   );
   const keys = Object.entries(PHASES)

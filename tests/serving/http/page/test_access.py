@@ -119,7 +119,7 @@ async def test_a_screen_reader_hears_the_start_the_team_and_the_end_and_little_e
     replay.speed = 2
     await visit.evaluate(
         "() => { window.heard = []; const status = document.getElementById('status');"
-        "new MutationObserver(() => heard.push(status.textContent)).observe(status, {childList: true, subtree: true}); }"
+        "new MutationObserver(() => heard.push(status.textContent)).observe(status, {childList: true}); }"
     )
     await visit.ask()
     await visit.wait_for("done")
@@ -167,6 +167,5 @@ async def test_nothing_is_cut_off_on_a_narrow_screen(visit: Visit) -> None:
     for width in (1000, 480, 320):
         await visit.page.set_viewport_size({"width": width, "height": 700})
         assert await visit.evaluate("() => document.documentElement.scrollWidth") == width
-        track = await visit.at(".track").first.bounding_box()
-        assert track is not None
-        assert track["width"] > width * 0.45
+        track = await visit.evaluate("() => document.querySelector('.track').getBoundingClientRect().width")
+        assert track > width * 0.45

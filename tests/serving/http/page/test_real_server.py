@@ -81,6 +81,7 @@ async def test_a_question_is_asked_watched_and_compared(browser: Browser, served
         await visit.see("#result[data-phase=running]")
         await visit.wait_for("done")
         await visit.see("#recent-list .facts:text('compared')")
+        await streams[0].finished()
         events = [json.loads(line[6:]) for line in (await streams[0].text()).splitlines() if line.startswith("data: {")]
         rollout = next(chunk["lamas"]["rollout"] for chunk in events if chunk.get("lamas", {}).get("rollout"))
         answer = "".join(choice["delta"].get("content", "") for chunk in events for choice in chunk["choices"])
@@ -120,4 +121,6 @@ async def _unlock(visit: Visit) -> None:
 
 
 def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 0.1 else f"{value:.3f} s"
+    if 0 < value < 0.0005:
+        return "< 0.001 s"
+    return f"{value:.2f} s" if value >= 0.1 or value == 0 else f"{value:.3f} s"
