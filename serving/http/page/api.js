@@ -57,7 +57,10 @@ export async function* chat(body, signal) {
 
 async function send(path, options) {
   const key = sessionStorage.getItem(KEY);
-  const headers = { ...(options.body && { "Content-Type": "application/json" }), ...(key && { Authorization: `Bearer ${key}` }) };
+  const headers = {
+    ...(options.body && { "Content-Type": "application/json" }),
+    ...(key && { Authorization: `Bearer ${key}` }),
+  };
   let response;
   try {
     response = await fetch(path, { ...options, headers, cache: "no-store" });
@@ -90,7 +93,10 @@ async function* events(stream, signal) {
 
 function lostConnection(error, signal) {
   if (signal?.aborted) return error;
-  return new Problem("The connection to the server is lost. Is it still running, and are you still on its network?", { retryAfter: 0, isAway: true });
+  return new Problem("The connection to the server is lost. Is it still running, and are you still on its network?", {
+    retryAfter: 0,
+    isAway: true,
+  });
 }
 
 async function refusal(response, hadKey) {
@@ -103,7 +109,10 @@ async function refusal(response, hadKey) {
     case 429:
       return new Problem(`The server has as many questions as it can take.${later}`, { retryAfter: wait });
     case 503:
-      return new Problem(`The server cannot answer at the moment${said ? `: ${said}` : ""}.${later}`.replace("..", "."), { retryAfter: wait, isAway: true });
+      return new Problem(`The server cannot answer at the moment${said ? `: ${said}` : ""}.${later}`.replace("..", "."), {
+        retryAfter: wait,
+        isAway: true,
+      });
     case 502:
     case 504:
       return new Problem(`The proxy in front of the server has no answer from it.${later}`, { retryAfter: wait });

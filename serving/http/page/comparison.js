@@ -4,6 +4,9 @@ import { element } from "./element.js";
 import { ABSENT, isNumber, seconds, whole } from "./format.js";
 import { spansOf } from "./run.js";
 
+const HINT =
+  "One after the other, so that neither slows the other down. Seconds as this browser waited, network included.";
+
 /** The base model's answer, before anything of it has come. */
 export function newBase(model) {
   return { model, phase: "running", answer: "", usage: null, browserSeconds: null, firstTextSeconds: null };
@@ -12,7 +15,7 @@ export function newBase(model) {
 /** Both answers side by side; seconds are this browser's for both, from asking to the last word. */
 export function comparison(run) {
   const longest = Math.max(run.browserSeconds ?? 0, run.base.browserSeconds ?? 0) || 1;
-  const requests = run.stages.flat().reduce((sum, operator) => sum + spansOf(operator).filter((span) => span.kind === "request").length, 0);
+  const requests = run.stages.flat().flatMap(spansOf).filter((span) => span.kind === "request").length;
   return [
     element(
       "div",
@@ -20,7 +23,7 @@ export function comparison(run) {
       column("The team", "lamas", run, longest, requests),
       column("The base model alone", run.base.model, run.base, longest, 1),
     ),
-    element("p", { class: "hint" }, "One after the other, so that neither slows the other down. Seconds as this browser waited, network included."),
+    element("p", { class: "hint" }, HINT),
   ];
 }
 

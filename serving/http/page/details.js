@@ -5,6 +5,14 @@ import { counted, isNumber, listed, milliseconds, seconds, whole } from "./forma
 import { phaseSeconds } from "./pieces.js";
 import { operatorSeconds, outputTokens, spansOf, stageName } from "./run.js";
 
+const HEADER = [
+  ...["Layer", "Operator", "Critical", "Started", "Ended", "Seconds"],
+  ...["Queue", "Prefill", "Decode", "Tool", "Prompt", "Cached", "Output"],
+];
+const CAPTION =
+  "Seconds since the question was admitted. Queue, prefill, decode and tool are summed over an operator’s requests, " +
+  "which may run at the same time; prompt, cached and output are tokens.";
+
 /** The few numbers above the timeline. `now` is in seconds since the query's admission. */
 export function figures(run, now) {
   const { predicted_s: predicted, latency_budget_s: budget } = { ...run.architecture, ...run.rollout };
@@ -17,13 +25,16 @@ export function figures(run, now) {
       : fact({ waiting: "Waiting for", running: "Running for" }[run.phase] ?? "Ended after", seconds(now), "", "main"),
     fact("Predicted", seconds(predicted), isNumber(predicted) && rollout ? difference(rollout.measured_s, predicted) : ""),
   ];
-  if (isNumber(budget)) facts.push(fact("Budget", seconds(budget), rollout ? (rollout.budget_met ? "met" : "missed") : "", rollout ? (rollout.budget_met ? "met" : "missed") : ""));
+  const outcome = rollout ? (rollout.budget_met ? "met" : "missed") : "";
+  if (isNumber(budget)) facts.push(fact("Budget", seconds(budget), outcome, outcome));
   if (rollout) {
     facts.push(fact("Critical path", seconds(rollout.critical_path.seconds), `${whole(rollout.critical_path.tokens)} tokens`));
     facts.push(fact("Token proxy says", seconds(rollout.proxy_s), difference(rollout.measured_s, rollout.proxy_s)));
-    facts.push(fact("Output, all operators", whole(run.usage?.completion_tokens ?? operators.reduce((sum, one) => sum + outputTokens(one), 0)), "tokens"));
+    const written = operators.reduce((sum, one) => sum + outputTokens(one), 0);
+    facts.push(fact("Output, all operators", whole(run.usage?.completion_tokens ?? written), "tokens"));
     if (rollout.waited_s >= 0.1) facts.push(fact("Waited before", seconds(rollout.waited_s), "for a place"));
-    if (rollout.num_aborted_requests) facts.push(fact("Aborted", whole(rollout.num_aborted_requests), rollout.num_aborted_requests === 1 ? "request" : "requests"));
+    const aborted = rollout.num_aborted_requests;
+    if (aborted) facts.push(fact("Aborted", whole(aborted), aborted === 1 ? "request" : "requests"));
   } else if (operators.length) {
     facts.push(fact("Operators done", `${ended} of ${operators.length}`, ""));
   }
@@ -47,14 +58,13 @@ export function verdict(run) {
 
 /** A row for every operator, seconds to the millisecond. */
 export function table(run) {
-  const header = ["Layer", "Operator", "Critical", "Started", "Ended", "Seconds", "Queue", "Prefill", "Decode", "Tool", "Prompt", "Cached", "Output"];
   const rows = run.stages.flatMap((operators, index) => operators.map((operator) => row(run, operator, index)));
   return [
     element(
       "table",
       {},
-      element("caption", {}, "Seconds since the question was admitted. Queue, prefill, decode and tool are summed over an operator’s requests, which may run at the same time; prompt, cached and output are tokens."),
-      element("thead", {}, element("tr", {}, ...header.map((name) => element("th", { scope: "col" }, name)))),
+      element("caption", {}, CAPTION),
+      element("thead", {}, element("tr", {}, ...HEADER.map((name) => element("th", { scope: "col" }, name)))),
       element("tbody", {}, ...rows),
     ),
     element("p", { class: "hint" }, `Request ${run.rollout.request_id}, ${run.rollout.execution_mode}.`),
@@ -84,7 +94,8 @@ function row(run, operator, index) {
 }
 
 function fact(name, value, more, kind = "") {
-  return element("div", { class: `fact ${kind}` }, element("dt", {}, name), element("dd", {}, value, more ? element("span", { class: "more" }, more) : null));
+  const addition = more ? element("span", { class: "more" }, more) : null;
+  return element("div", { class: `fact ${kind}` }, element("dt", {}, name), element("dd", {}, value, addition));
 }
 
 function difference(measured, said) {

@@ -59,7 +59,7 @@ async function ask(question, options, compare) {
   await during(run, () => ask(question, options, compare), async (signal) => {
     for await (const chunk of chat({ model: TEAM, messages, ...options }, signal)) {
       const event = applyChunk(run, chunk);
-      if (event?.at_s !== undefined) admitted = Math.min(admitted === sent ? Infinity : admitted, performance.now() - event.at_s * 1000);
+      if (event?.at_s !== undefined) admitted = Math.min(admitted, performance.now() - event.at_s * 1000);
       if (event?.event === "architecture") {
         admitted = performance.now();
         say(announcement(run));
@@ -152,8 +152,14 @@ function showRecent() {
   const runs = recentRuns();
   byId("recent").hidden = runs.length === 0;
   byId("recent-list").replaceChildren(...runs.map((run) => {
-    const facts = [seconds(run.rollout?.measured_s), run.base ? "compared" : null, new Date(run.id).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })];
-    const button = element("button", { type: "button" }, element("span", { class: "asked" }, run.question), element("span", { class: "facts" }, facts.filter(Boolean).join(" · ")));
+    const time = new Date(run.id).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const facts = [seconds(run.rollout?.measured_s), run.base ? "compared" : null, time].filter(Boolean).join(" · ");
+    const button = element(
+      "button",
+      { type: "button" },
+      element("span", { class: "asked" }, run.question),
+      element("span", { class: "facts" }, facts),
+    );
     button.addEventListener("click", () => lookAgain(run));
     return element("li", {}, button);
   }));

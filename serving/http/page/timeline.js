@@ -57,7 +57,10 @@ export class Timeline {
     return element(
       "div",
       { class: "axis" },
-      ...ticks.map((at) => element("span", { class: at > this.length * 0.97 ? "tick last" : "tick", "--at": at }, element("b", {}, `${at} s`))),
+      ...ticks.map((at) => {
+        const name = at > this.length * 0.97 ? "tick last" : "tick";
+        return element("span", { class: name, "--at": at }, element("b", {}, `${at} s`));
+      }),
     );
   }
 
@@ -86,17 +89,28 @@ export class Timeline {
       },
       element("div", { class: "name", title: operator.name }, ...marks(operator), element("span", {}, operator.name)),
       element("div", { class: "track", "--rows": numRows(operator) }, ...bars(operator, isLive, this.now)),
-      element("div", { class: "figure" }, figure, element("span", { class: "tokens" }, isNumber(tokens) ? `${whole(tokens)} tok` : note(operator))),
+      element(
+        "div",
+        { class: "figure" },
+        figure,
+        element("span", { class: "tokens" }, isNumber(tokens) ? `${whole(tokens)} tok` : note(operator)),
+      ),
     );
   }
 
   /** What lies over all lanes: the critical path, the budget, the prediction. */
   #over() {
-    const { predicted_s: predicted, latency_budget_s: budget, waited_s: waited } = { ...this.run.architecture, ...this.run.rollout };
+    const { predicted_s: predicted, latency_budget_s: budget, waited_s: waited = 0 } = {
+      ...this.run.architecture,
+      ...this.run.rollout,
+    };
     this.path = shape("svg", { class: "path", preserveAspectRatio: "none", "aria-hidden": "true" });
     const mark = (name, at) =>
-      isNumber(at) && at <= this.length ? element("span", { class: `mark ${name}`, "--at": at }, element("b", {}, name)) : null;
-    return element("div", { class: "over" }, this.path, mark("predicted", predicted), mark("budget", isNumber(budget) ? budget - (waited ?? 0) : null));
+      isNumber(at) && at <= this.length
+        ? element("span", { class: `mark ${name}`, "--at": at }, element("b", {}, name))
+        : null;
+    const due = isNumber(budget) ? budget - waited : null; // it counts from the question's arrival, the axis from admission
+    return element("div", { class: "over" }, this.path, mark("predicted", predicted), mark("budget", due));
   }
 
   /** One line through the operators that the answer waited for; dashes where tokens would name others. */
@@ -156,7 +170,13 @@ function bars(operator, isLive, now) {
   return [
     element("i", { class: "bar ground", ...whole, title: `${operator.name}: ${seconds(operator.ended_s - operator.started_s)}` }),
     ...piecesOf(operator).map(({ phase, row, from, to, span }) =>
-      element("i", { class: `bar piece ${phase}`, "--from": from, "--to": to, "--row-index": row, title: pieceTitle(phase, to - from, span) }),
+      element("i", {
+        class: `bar piece ${phase}`,
+        "--from": from,
+        "--to": to,
+        "--row-index": row,
+        title: pieceTitle(phase, to - from, span),
+      }),
     ),
   ];
 }
@@ -186,18 +206,26 @@ function note(operator) {
   return { waiting: "waiting", running: "running", failed: "failed", aborted: "aborted" }[operator.status] ?? "";
 }
 
+/** The phases that are long enough to be seen; of a run under way, whether something runs and something has ended. */
+function presentPhases(run) {
+  const operators = run.stages.flat();
+  if (run.rollout) {
+    const pieces = operators.flatMap(piecesOf).filter(({ from, to }) => to - from > 0.002 * run.rollout.measured_s);
+    return new Set(pieces.map(({ phase }) => phase));
+  }
+  const begun = operators.filter((operator) => operator.started_s !== null);
+  return new Set(begun.map((operator) => (operator.ended_s === null ? "running" : "ended")));
+}
+
 function legend(run) {
-  const present = new Set(
-    run.rollout
-      ? run.stages.flat().flatMap(piecesOf).filter(({ from, to }) => to - from > 0.002 * run.rollout.measured_s).map(({ phase }) => phase)
-      : run.stages.flat().filter((operator) => operator.started_s !== null).map((operator) => (operator.ended_s === null ? "running" : "ended")),
-  );
+  const present = presentPhases(run);
   const keys = Object.entries(PHASES)
     .filter(([phase]) => present.has(phase))
     .map(([phase, meaning]) => key(element("i", { class: `swatch ${phase}` }), phase, meaning.replace(phase, "").replace(": ", "")));
   if (run.rollout) {
-    keys.push(key(element("i", { class: "swatch line by-seconds" }), "◆ critical path", isSamePath(run) ? "by clock and by tokens" : "by clock"));
-    if (!isSamePath(run)) keys.push(key(element("i", { class: "swatch line by-tokens" }), "◇ critical by tokens", "what counting tokens names"));
+    const [byClock, byTokens] = ["by-seconds", "by-tokens"].map((name) => element("i", { class: `swatch line ${name}` }));
+    keys.push(key(byClock, "◆ critical path", isSamePath(run) ? "by clock and by tokens" : "by clock"));
+    if (!isSamePath(run)) keys.push(key(byTokens, "◇ critical by tokens", "what counting tokens names"));
   }
   return element("ul", { class: "legend" }, ...keys);
 }
