@@ -17,7 +17,7 @@ from lamas_local.orchestrator.orchestrator import NAME
 from lamas_local.orchestrator.request import LamasRequest
 from lamas_local.run_folder import RunFolder
 from serving.http.app import guarded, new_app, new_service
-from serving.http.server import serve
+from serving.http.server import allow_many_connections, listen, new_server, serve
 from serving.http.settings import ServerSettings
 
 
@@ -48,4 +48,6 @@ async def _serve(config: Config, folder: RunFolder, settings: ServerSettings) ->
     registry = CollectorRegistry()
     metrics = RolloutMetrics(registry)
     service = new_service(settings, lambda: open_backend(config, folder, metrics), registry, LamasRequest)
-    await serve(guarded(new_app(service, registry), settings), service)
+    allow_many_connections()
+    listener = listen(settings)
+    await serve(new_server(guarded(new_app(service, registry), settings), service), listener)

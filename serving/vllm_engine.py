@@ -118,7 +118,7 @@ class VllmEngine:
         """
         submitted = time.monotonic()
         async with aclosing(self._outputs(request, sampling_params(request))) as outputs:
-            (output,) = [output async for output in outputs]
+            output = [output async for output in outputs][-1]  # the only one
         return _completion(request, output, submitted, time.monotonic())
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TextIO
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -33,7 +33,7 @@ def new_service(
     open_backend: Callable[[], Awaitable[Backend]],
     registry: CollectorRegistry,
     request_type: type[ChatRequest] = ChatRequest,
-    log: QueryLog | None = None,
+    log_stream: TextIO | None = None,
 ) -> ChatService:
     """Put together what answers chats; nothing is started.
 
@@ -42,11 +42,11 @@ def new_service(
         open_backend: starts an engine and the models on it; called again after each death.
         registry: where metrics are registered.
         request_type: the body of chat requests, `ChatRequest` with whatever fields the models add.
-        log: standard output when absent.
+        log_stream: gets a line a query; standard output when absent.
     """
     door = Door(settings.max_in_flight, settings.max_queued, settings.queries_per_s)
     metrics = QueryMetrics(registry, door)
-    log = log or QueryLog(on_lost=metrics.lost_log_lines.inc)
+    log = QueryLog(log_stream, on_lost=metrics.lost_log_lines.inc)
     return ChatService(settings, request_type, door, Supervisor(open_backend, metrics, log), metrics, log)
 
 

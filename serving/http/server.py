@@ -29,7 +29,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: ChatService) -> None:
         """Serve `config.app`, the paths of `service`."""
         super().__init__(config)
-        self._service = service
+        self.service = service
         self._draining: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
     async def _drain(self) -> None:
-        service = self._service
+        service = self.service
         service.supervisor.drain()
         service.log.write("draining", {"num_queries": len(service.running)})
         ends = time.monotonic() + service.settings.shutdown_timeout_s
@@ -56,12 +56,13 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _end_queries(self) -> None:
-        for work in tuple(self._service.running):
+        for work in tuple(self.service.running):
             work.cancel()
 
 
 def new_server(app: ASGIApp, service: ChatService) -> Server:
     """A server for `app`; call it in a running loop."""
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = service.settings
     limits = ConnectionLimits(settings.header_timeout_s, settings.max_header_bytes, settings.max_connections)
     config = uvicorn.Config(
@@ -81,31 +82,24 @@ def new_server(app: ASGIApp, service: ChatService) -> Server:
     return Server(config, service)
 
 
-async def serve(app: ASGIApp, service: ChatService) -> None:
-    """Listen and keep an engine running until a signal ends it.
+async def serve(server: Server, listener: socket.socket) -> None:
+    """Answer on `listener`, and keep an engine running, until a signal ends it.
 
     Raises:
-        OSError: the address cannot be listened on.
         Exception: what the first start of the engine failed with.
     """
-    allow_many_connections()
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    listener = listen(service.settings)
-    server = new_server(app, service)
+    service = server.service
     supervising = asyncio.ensure_future(service.supervisor.run())
     supervising.add_done_callback(lambda _: setattr(server, "should_exit", True))
-    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    host, port = listener.getsockname()[:2]
+    service.log.write("listening", {"host": host, "port": port})
     try:
-        host, port = listener.getsockname()[:2]
-        service.log.write("listening", {"host": host, "port": port})
-        await serving
+        await server.serve(sockets=[listener])
     finally:
-        is_failed = supervising.done()
         supervising.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await supervising
-        if not is_failed:
-            service.log.write("ended", {})
+    service.log.write("ended", {})
 
 
 def allow_many_connections() -> None:
