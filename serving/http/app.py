@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
+from serving.http import page
 from serving.http.chat import ChatService
 from serving.http.chat_model import Backend
 from serving.http.door import Door
@@ -102,6 +103,7 @@ def new_app(service: ChatService, registry: CollectorRegistry) -> FastAPI:
     async def chat_completions(request: Request) -> Response:
         return await service.handle(request)
 
+    app.include_router(page.router)
     describe(app, service.request_type)
     return app
 

@@ -1,4 +1,4 @@
-"""API keys: every path but the two that tell health wants one, if there are any."""
+"""API keys: every path but those that tell health and the page wants one, if there are any."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serving.http import page
 from serving.http.errors import ApiError
 
-OPEN_PATHS = frozenset({"/health", "/ready"})
+OPEN_PATHS = frozenset({"/health", "/ready"}) | page.PATHS
+"""Health, and the page's files: those are the same on every server, and a browser asks for them before it has a key."""
 
 
 class Keys:

@@ -169,7 +169,8 @@ def test_an_unknown_model_is_a_404(server: Running) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/page/nothing.js", 404),
+        ("GET", "/page/..%2fkeys.py", 404),
         ("GET", "/docs", 404),
         ("GET", "/../../etc/passwd", 404),
         ("GET", "/%2e%2e/%2e%2e/etc/passwd", 404),

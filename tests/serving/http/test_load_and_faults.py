@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.http import supervisor
+from serving.http import page, supervisor
 from serving.types import Completion, EngineStartError, GenerationRequest
 from tests.serving.http.running import (
     CHAT,
@@ -299,7 +299,7 @@ def test_content_is_not_logged_unless_asked() -> None:
         assert answer not in server.log.getvalue()
 
 
-KEYED = [("GET", path) for path in ("/", "/metrics", "/v1/models", "/openapi.json", "/nothing", "/docs")]
+KEYED = [("GET", path) for path in ("/page/nothing", "/metrics", "/v1/models", "/openapi.json", "/nothing", "/docs")]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ KEYED = [("GET", path) for path in ("/", "/metrics", "/v1/models", "/openapi.jso
     [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer"}, {"Authorization": "Basic first"},
      {"Authorization": "first"}, {"Authorization": "Bearer firs"}, {"Authorization": "Bearer first2"}],
 )  # fmt: skip
-def test_without_a_key_nothing_but_health_is_told(keyed: Running, headers: dict[str, str]) -> None:
+def test_without_a_key_nothing_but_health_is_told_and_the_page_is_the_same_everywhere(keyed: Running, headers: dict[str, str]) -> None:
     for method, path in [*KEYED, ("POST", CHAT)]:
         response = httpx.request(method, keyed.url + path, headers=headers)
         assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -315,6 +315,7 @@ def test_without_a_key_nothing_but_health_is_told(keyed: Running, headers: dict[
         assert "first" not in response.text
     assert keyed.get("/health").json() == {"status": "ok"}
     assert keyed.get("/ready").json() == {"status": "ready"}
+    assert httpx.get(keyed.url + "/", headers=headers).text == (page.FOLDER / "index.html").read_text()
 
 
 @pytest.mark.parametrize("key", ["first", "second"])
