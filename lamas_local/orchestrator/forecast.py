@@ -58,7 +58,7 @@ class Forecast:
         if not timed_requests([trace]):
             return 0.0
         predicted = self.model.predict(reference_work(trace, num_running)).total
-        return retime(trace, iter(predicted), with_tool_waits=False).ended
+        return retime(trace, iter(predicted), as_it_was=False).ended
 
     def _expected(self, architecture: Architecture, mode: ExecutionMode, finaliser: Iterable[str]) -> RolloutTrace:
         """A rollout in which every operator does what it usually does."""
