@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, config: Config, overrides: Sequence[str]) -> i
     ):
         urls = {OURS: one.url, THEIRS: other.url}
         blocks = asyncio.run(measure(urls, task, config, name, args.clients, args.num_chats, args.repeats))
-    figures = {str(clients): compare(found) for clients, found in blocks.items()}
+    figures: dict[str, Any] = {str(clients): compare(found) for clients, found in blocks.items()}
     num_failed = sum(
         reply.status != 200
         for found in blocks.values()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import get_args
 
 import pytest
@@ -22,29 +23,20 @@ SLOW_S = 30.0
 
 
 class UnevenEngine(FakeEngine):
-    """Some operators' words come slowly; knows what is unfinished."""
+    """Some operators' words come slowly."""
 
     def __init__(self, *slow: str, token_s: float = 0.0) -> None:
         super().__init__(token_s=token_s)
         self.slow = slow
-        self.num_unfinished = 0
         self.num_asked = 0
 
-    async def generate(self, request: GenerationRequest) -> Completion:
-        pieces = [piece async for piece in self.stream(request)]
-        assert isinstance(pieces[-1], Completion)
-        return pieces[-1]
-
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[str | Completion, None]:
-        self.num_unfinished += 1
+    async def _run(self, request: GenerationRequest, is_streamed: bool) -> AsyncGenerator[str | Completion, None]:
         self.num_asked += 1
-        try:
-            async for piece in super().stream(request):
+        async with aclosing(super()._run(request, is_streamed=True)) as pieces:
+            async for piece in pieces:
                 yield piece
                 if operator_of(request) in self.slow and isinstance(piece, str):
                     await asyncio.sleep(SLOW_S)
-        finally:
-            self.num_unfinished -= 1
 
 
 class Events:

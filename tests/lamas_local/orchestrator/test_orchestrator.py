@@ -149,8 +149,8 @@ def test_equal_seeds_repeat_and_others_do_not(server: Running) -> None:
         return body["lamas"]["architecture"], body["choices"][0]["message"]["content"]
 
     assert answer(seed=5) == answer(seed=5)
-    assert len({str(answer(seed=seed)) for seed in range(6)}) > 1
-    assert len({str(answer()) for _ in range(6)}) > 1
+    assert len({str(answer(seed=seed)) for seed in range(3)}) > 1
+    assert len({str(answer()) for _ in range(3)}) > 1
 
 
 @pytest.mark.parametrize("mode", ["layered", "sequential", "dataflow"])

@@ -45,7 +45,7 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-@settings(max_examples=250)
+@settings(max_examples=80)
 @given(body=BODY | ANYTHING)
 def test_any_json(client: httpx.Client, body: Any) -> None:
     response = client.post(CHAT, content=json.dumps(body))
@@ -59,10 +59,10 @@ def test_any_json(client: httpx.Client, body: Any) -> None:
         assert response.json()["choices"]
 
 
-@settings(max_examples=50)
-@given(path=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30), body=st.binary(max_size=50))
+@settings(max_examples=25)
+@given(path=st.text("abv1/.%2e5cf\\~;@:&=+", max_size=30), body=st.binary(max_size=50))
 def test_any_path_and_any_bytes(client: httpx.Client, path: str, body: bytes) -> None:
-    url = client.base_url.copy_with(raw_path=b"/" + path.encode("ascii"))
+    url = client.base_url.copy_with(raw_path=b"/x" + path.encode("ascii"))
     assert client.request("POST", url, content=body).status_code in (400, 404, 405)
 
 
