@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from bench.ablation_table import TARGETS, describe_target, judge, make_rows, markdown, print_rows
 from bench.command import new_parser, positive, run_command
-from bench.interrupt import interruptible
 from bench.replicates import replicate
 from bench.result import open_folder, write_result
-from bench.seed_run import SeedRun, evaluate_seed, fixed_policies, is_repeatable, run_all, train_seed
+from bench.seed_run import SeedRun, evaluate_seed, num_workers, open_seeds, train_seed, untrained_policies
 from bench.sweep import RULE, TrainingEnd, choose_best, choose_weights, read_training_end
 from bench.tradeoff import draw_tradeoff
-from bench.trained_run import check_settings
 from bench.variant import VARIANTS, Candidate, choose_candidates, num_rollouts
+from bench.workers import interruptible, run_all
 from lamas_local.commands import INTERRUPTED
 from lamas_local.config import Config
 from lamas_local.run_folder import RunFolder, write_atomically
@@ -56,13 +53,8 @@ def run(args: argparse.Namespace, config: Config) -> int:
     asked = {"latency_budget_s": args.latency_budget_s, "score_floor_baseline": args.score_floor_baseline}
     candidates = choose_candidates(args.variants, args.weights, asked)
     folder = open_folder(args.output, NAME)
-    seeds = plan_seeds(config, folder, candidates, args.seeds, args.num_queries)
-    if args.restart:
-        for seed in seeds:
-            shutil.rmtree(seed.folder, ignore_errors=True)
-    for training in (one for seed in seeds for one in seed.trainings):
-        check_settings(training)
-    num_jobs = args.jobs if is_repeatable(config) else 1
+    seeds = open_seeds(config, folder, candidates, args.seeds, args.num_queries, restart=args.restart)
+    num_jobs = num_workers(args.jobs, config)
     with interruptible() as flag:
         if not all(run_all(train_seed, seeds, num_jobs, flag)):
             return INTERRUPTED
@@ -75,7 +67,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
     replicates = replicate(finished)
     ours = [one for one in chosen if one.variant.is_ours]
     best = choose_best(ours, ends, ends[REFERENCE]).name if ours else None
-    rows = make_rows(replicates, [*(one.name for one in chosen), *fixed_policies(config)])
+    rows = make_rows(replicates, [*(one.name for one in chosen), *untrained_policies(config)])
     verdicts = [judge(replicates, best, target) for target in TARGETS] if best is not None else []
     notes = [
         describe_intervals(args.seeds, args.num_queries, config),
@@ -95,23 +87,6 @@ def run(args: argparse.Namespace, config: Config) -> int:
     print_rows(rows, notes)
     print(f"result: {path}, {folder / 'table.md'}, {folder / 'tradeoff.png'}")
     return 0
-
-
-def plan_seeds(
-    config: Config, folder: Path, candidates: Sequence[Candidate], num_seeds: int, num_queries: int
-) -> list[SeedRun]:
-    """One run a seed, from the configuration's seed on."""
-    fixed = tuple(fixed_policies(config)) or ("initial",)  # the others are this benchmark's to choose
-    evaluation = config.evaluation.model_copy(update={"num_queries": num_queries, "policies": fixed})
-    return [
-        SeedRun(
-            index,
-            config.model_copy(update={"seed": config.seed + index, "evaluation": evaluation}),
-            folder / f"seed-{config.seed + index}",
-            candidates,
-        )
-        for index in range(num_seeds)
-    ]
 
 
 def training_ends(seeds: Sequence[SeedRun], candidates: Sequence[Candidate]) -> dict[str, TrainingEnd]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lamas_local.config import Config
-from lamas_local.latency import cost_usd, measure
+from lamas_local.latency import cost_usd, measure, proxy_agreement
 from lamas_local.run_folder import write_atomically
 from lamas_local.trace import RolloutTrace
 
@@ -22,7 +22,10 @@ class Outcome:
     cost_usd: float
     cp_tokens: float
     seconds: float
-    num_operators: int
+    operators: tuple[str, ...]
+    """What ran, in drawn order."""
+    critical_agreement: float | None
+    """Share of its layers with a choice where tokens and clock name the same critical operator; None without any."""
     is_failed: bool
 
 
@@ -36,7 +39,8 @@ def describe_outcome(trace: RolloutTrace, config: Config) -> Outcome:
         cost_usd=cost_usd(trace, config.objective),
         cp_tokens=latency.tokens.length,
         seconds=latency.wall_s,
-        num_operators=sum(len(layer.operators) for layer in trace.layers),
+        operators=tuple(span.name for layer in trace.layers for span in layer.operators),
+        critical_agreement=proxy_agreement([latency]).critical_agreement,
         is_failed=trace.failure is not None,
     )
 
@@ -52,10 +56,15 @@ def take_up_outcomes(path: Path) -> list[Outcome]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8") as file:
-        outcomes = [Outcome(**json.loads(line)) for line in file if line.endswith("\n")]
+        outcomes = [_read(line) for line in file if line.endswith("\n")]
     write_atomically(path, "".join(map(_line, outcomes)).encode())
     return outcomes
 
 
 def _line(outcome: Outcome) -> str:
     return json.dumps(asdict(outcome)) + "\n"
+
+
+def _read(line: str) -> Outcome:
+    row = json.loads(line)
+    return Outcome(**row | {"operators": tuple(row["operators"])})

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from bench.interrupt import CONTEXT, Flag, leave_to_parent
 from bench.outcome import Outcome, append_outcome, describe_outcome, take_up_outcomes
-from bench.trained_run import finished_steps, is_finished, train_run, trained_policy
+from bench.trained_run import check_settings, finished_steps, is_finished, train_run, trained_policy
 from bench.variant import Candidate
+from bench.workers import stop_if_asked
 from lamas_local.config import Config, VllmEngineConfig
 from lamas_local.evaluation import evaluate
-from lamas_local.policy import FIXED, Policy, parse_fixed
+from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
 from lamas_local.run_folder import RunFolder
 from lamas_local.session import Session
 from lamas_local.trace import RolloutTrace
 from lamas_local.trainer import Metrics
 
 ResultT = TypeVar("ResultT")
-_interrupt: Flag
-"""Of this process."""
+INITIAL = "initial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ async def _train(seed: SeedRun, session: Session, stop: asyncio.Event) -> bool:
         def on_step(metrics: Metrics) -> None:
             bar.update()
             bar.set_postfix(score=f"{metrics['score']:.2f}", seconds=f"{metrics['wall_latency_s']:.1f}", refresh=False)
-            _stop_if_asked(stop)
+            stop_if_asked(stop)
 
         for config in trainings:
             bar.set_description(f"seed {seed.config.seed}: train {config.run_dir.name}")
@@ -90,7 +89,7 @@ async def _evaluate(seed: SeedRun, session: Session, stop: asyncio.Event) -> lis
     policies: dict[str, Policy] = {
         one.name: trained_policy(session, seed.run_config(one), one.variant.mode) for one in seed.candidates
     }
-    policies |= {name: parse_fixed(name, session.executor.operators) for name in fixed_policies(config)}
+    policies |= {name: load_untrained(name, session) for name in untrained_policies(config)}
     queries = {session.task.example("test", index).query.id for index in range(config.evaluation.num_queries)}
     outcomes = [one for one in take_up_outcomes(seed.outcomes) if one.policy in policies and one.query in queries]
     done = {(one.policy, one.query) for one in outcomes}
@@ -101,15 +100,23 @@ async def _evaluate(seed: SeedRun, session: Session, stop: asyncio.Event) -> lis
             outcomes.append(describe_outcome(trace, config))
             append_outcome(seed.outcomes, outcomes[-1])
             bar.update()
-            _stop_if_asked(stop)
+            stop_if_asked(stop)
 
         finished = await evaluate(policies, session.task, session.executor, config, stop, on_rollout, done)
     return outcomes if finished else None
 
 
-def fixed_policies(config: Config) -> list[str]:
-    """The configuration's own ones: whoever learns has to stand beside them."""
-    return [name for name in config.evaluation.policies if name.startswith(FIXED)]
+def untrained_policies(config: Config) -> list[str]:
+    """Of those that the configuration evaluates, the ones that need no training: whoever learns stands beside them."""
+    return [name for name in config.evaluation.policies if name == INITIAL or name.startswith(FIXED)]
+
+
+def load_untrained(name: str, session: Session) -> Policy:
+    """A fixed policy, or the untrained controller in the configuration's mode."""
+    if name != INITIAL:
+        return parse_fixed(name, session.executor.operators)
+    config = session.config
+    return LearnedPolicy(session.new_controller(), session.embedder, config.seed, config.execution.mode, 0)
 
 
 def is_repeatable(config: Config) -> bool:
@@ -117,30 +124,42 @@ def is_repeatable(config: Config) -> bool:
     return not isinstance(config.engine, VllmEngineConfig)
 
 
-def run_all(work: Callable[[SeedRun], ResultT], seeds: Sequence[SeedRun], num_jobs: int, flag: Flag) -> list[ResultT]:
-    """`work` on every seed, in processes of their own where there are several to be used."""
-    if num_jobs == 1 or len(seeds) == 1:
-        _take_flag(flag)
-        return [work(seed) for seed in seeds]
-    with ProcessPoolExecutor(
-        min(num_jobs, len(seeds)), mp_context=CONTEXT, initializer=_start_worker, initargs=(flag,)
-    ) as pool:
-        return list(pool.map(work, seeds))
+def num_workers(asked: int, config: Config) -> int:
+    """Seeds at once: on a real engine they would slow each other down."""
+    return asked if is_repeatable(config) else 1
 
 
-def _start_worker(flag: Flag) -> None:
-    leave_to_parent()
-    _take_flag(flag)
+def open_seeds(
+    config: Config,
+    folder: Path,
+    candidates: Sequence[Candidate],
+    num_seeds: int,
+    num_queries: int,
+    *,
+    restart: bool,
+) -> list[SeedRun]:
+    """One run a seed, from the configuration's seed on; `restart` removes what was there.
 
-
-def _take_flag(flag: Flag) -> None:
-    global _interrupt
-    _interrupt = flag
-
-
-def _stop_if_asked(stop: asyncio.Event) -> None:
-    if _interrupt.value:
-        stop.set()
+    Raises:
+        ConfigError: a run that is there was trained with other settings.
+    """
+    evaluated = tuple(untrained_policies(config)) or (INITIAL,)  # the others are the candidates
+    evaluation = config.evaluation.model_copy(update={"num_queries": num_queries, "policies": evaluated})
+    seeds = [
+        SeedRun(
+            index,
+            config.model_copy(update={"seed": config.seed + index, "evaluation": evaluation}),
+            folder / f"seed-{config.seed + index}",
+            tuple(candidates),
+        )
+        for index in range(num_seeds)
+    ]
+    for seed in seeds:
+        if restart and seed.folder.exists():
+            shutil.rmtree(seed.folder)
+        for training in seed.trainings:
+            check_settings(training)
+    return seeds
 
 
 def _run(seed: SeedRun, work: Callable[[Session, asyncio.Event], Awaitable[ResultT]]) -> ResultT:
@@ -150,7 +169,7 @@ def _run(seed: SeedRun, work: Callable[[Session, asyncio.Event], Awaitable[Resul
         session = await Session.open(seed.config)
         try:
             stop = asyncio.Event()
-            _stop_if_asked(stop)
+            stop_if_asked(stop)
             return await work(session, stop)
         finally:
             await session.close()
