@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
         "targets": [asdict(verdict) for verdict in verdicts],
         "training": {name: asdict(end) for name, end in ends.items()},
     }
-    raw = {"by_seed": [{name: asdict(own) for name, own in seen.items()} for seen in replicates.seen]}
+    raw = {"by_seed": {name: own.rows() for name, own in replicates.seen.items()}}
     path = write_result(folder, config, figures, raw, load_before)
     write_atomically(folder / "table.md", markdown(rows, notes).encode())
     draw_tradeoff(folder / "tradeoff.png", rows, sweeps(candidates, ends))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.replicates import Estimate, Figures, Replicates
+from bench.replicates import Estimate, Figures, Floats, Replicates
 from bench.result import print_table
 
-COLUMNS: dict[str, tuple[str, Callable[[Figures], float], int]] = {
+COLUMNS: dict[str, tuple[str, Callable[[Figures], Floats], int]] = {
     "score": ("score", lambda figures: figures.score, 3),
     "cost_usd": ("USD / 1000", lambda figures: figures.cost_usd * 1000, 3),
     "cp_tokens": ("CP tokens", lambda figures: figures.cp_tokens, 1),
@@ -91,7 +91,7 @@ def judge(replicates: Replicates, best: str, target: Target) -> Verdict:
     """Whether a policy meets a target."""
     seconds = seconds_difference(replicates, best, target.reference)
     score = score_difference(replicates, best, target.reference)
-    return Verdict(best, target, seconds, score, seconds.value <= -target.share, score.high is None or score.high >= 0)
+    return Verdict(best, target, seconds, score, seconds.value <= -target.share, score.high >= 0)
 
 
 def describe_target(verdict: Verdict) -> str:
@@ -108,18 +108,13 @@ def describe_target(verdict: Verdict) -> str:
 def show(estimate: Estimate, digits: int, *, signed: bool = False) -> str:
     """`value [low, high]`."""
     sign = "+" if signed else ""
-    interval = (
-        ""
-        if estimate.low is None or estimate.high is None
-        else f" [{estimate.low:{sign}.{digits}f}, {estimate.high:{sign}.{digits}f}]"
-    )
-    return f"{estimate.value:{sign}.{digits}f}{interval}"
+    value, low, high = (f"{number:{sign}.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
 
 
 def show_share(estimate: Estimate) -> str:
     """`-62% [-70, -54]`."""
-    interval = "" if estimate.low is None or estimate.high is None else f" [{estimate.low:+.0%}, {estimate.high:+.0%}]"
-    return f"{estimate.value:+.0%}{interval}"
+    return f"{estimate.value:+.0%} [{estimate.low:+.0%}, {estimate.high:+.0%}]"
 
 
 HEADINGS = ("policy", *(heading for heading, _, _ in COLUMNS.values()))

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace, config: Config) -> int:
         "first_layer_probabilities": curves,
         "seconds_of_calibrated_against_tokens": asdict(seconds),
     }
-    raw = {"by_seed": [{name: asdict(own) for name, own in seen.items()} for seen in replicates.seen]}
+    raw = {"by_seed": {name: own.rows() for name, own in replicates.seen.items()}}
     path = write_result(folder, config, figures, raw, load_before)
     draw_probabilities(folder / "probabilities.png", curves)
     print_policies(names, replicates, choices, seconds)

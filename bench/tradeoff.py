@@ -44,9 +44,7 @@ def draw_tradeoff(path: Path, rows: Sequence[Row], sweeps: Mapping[str, Sequence
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def _bars(estimate: Estimate) -> list[list[float]] | None:
-    if estimate.low is None or estimate.high is None:
-        return None
+def _bars(estimate: Estimate) -> list[list[float]]:
     # A bootstrap's percentiles need not hold the value itself.
     return [[max(estimate.value - estimate.low, 0.0)], [max(estimate.high - estimate.value, 0.0)]]
 

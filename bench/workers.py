@@ -27,7 +27,7 @@ ResultT = TypeVar("ResultT")
 @contextmanager
 def interruptible() -> Iterator[Flag]:
     """A flag that Ctrl-C sets, also for processes that are started with it; the second one raises KeyboardInterrupt."""
-    flag = CONTEXT.Value(ctypes.c_bool, False, lock=False)
+    flag: Flag = CONTEXT.Value(ctypes.c_bool, False, lock=False)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if flag.value:
