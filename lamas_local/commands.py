@@ -20,10 +20,11 @@ from lamas_local.evaluation import evaluate, summarise
 from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
 from lamas_local.report import write_report
 from lamas_local.run_folder import RunFolder, write_atomically
-from lamas_local.session import Session
+from lamas_local.session import Session, run
 from lamas_local.summary_table import print_summary
 from lamas_local.trace import ExecutionMode, RolloutTrace
 from lamas_local.trainer import BatchFailedError, Metrics, Trainer
+from lamas_local.virtual_time import VirtualTimeError
 
 RUN_FAILED = 1
 INTERRUPTED = 130
@@ -35,7 +36,7 @@ def run_train(config: Config, *, resume: bool, restart: bool) -> int:
     folder.check(resume=resume, restart=restart)
     if resume:
         check_same_run(folder.load_config(), config)
-    return _run(lambda stop: _train(config, folder, stop, resume=resume, restart=restart))
+    return _run(config, lambda stop: _train(config, folder, stop, resume=resume, restart=restart))
 
 
 def run_evaluate(run: Path, config: Config) -> int:
@@ -46,7 +47,7 @@ def run_evaluate(run: Path, config: Config) -> int:
     for key, before, after in differences(stored, config):
         if key.startswith(("operators", "controller.")):
             raise ConfigError(f"--run: {key} is {after!r}, but {run} was trained with {before!r}")
-    return _run(lambda stop: _evaluate_only(config, folder, stop))
+    return _run(config, lambda stop: _evaluate_only(config, folder, stop))
 
 
 async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, *, resume: bool, restart: bool) -> int:
@@ -186,7 +187,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _run(command: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+def _run(config: Config, command: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Run a command in an event loop; the first Ctrl-C asks it to finish its step, the second ends it."""
 
     async def main() -> int:
@@ -204,10 +205,10 @@ def _run(command: Callable[[asyncio.Event], Awaitable[int]]) -> int:
         return await command(stop)
 
     try:
-        return asyncio.run(main())
+        return run(config, main())
     except asyncio.CancelledError:
         return INTERRUPTED
-    except BatchFailedError as error:
+    except (BatchFailedError, VirtualTimeError) as error:
         print(f"lamas-local: {error}; what was saved before is intact", file=sys.stderr)
         return RUN_FAILED
 

@@ -21,6 +21,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -134,7 +135,27 @@ class FakeEngineConfig(Section):
     """Longest prompt plus output in words."""
 
 
-EngineConfig = Annotated[VllmEngineConfig | FakeEngineConfig, Field(discriminator="kind")]
+class SimulatedEngineConfig(Section):
+    """A model of an engine in virtual time, with a stated model of skill in place of the language model."""
+
+    kind: Literal["simulated"] = "simulated"
+    profile: str | None = None
+    """`cpu-2-cores` (when absent), `gpu-h100-8b`, or a file like those in `lamas_local/simulation/profiles`."""
+    run: Path | None = None
+    """The folder of a real run to fit the profile to, instead of `profile`."""
+    max_model_len: PositiveInt = 2048
+    """Longest prompt plus output in tokens."""
+    noise: NonNegativeFloat = 0.0
+    """Standard deviation of the logarithm of a random factor on the seconds of steps; 0 for none."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SimulatedEngineConfig:
+        if self.profile is not None and self.run is not None:
+            raise ValueError(f"profile is {self.profile!r} and run is {str(self.run)!r}, where only one may be given")
+        return self
+
+
+EngineConfig = Annotated[VllmEngineConfig | FakeEngineConfig | SimulatedEngineConfig, Field(discriminator="kind")]
 
 
 class AdmissionConfig(Section):

@@ -73,6 +73,7 @@ def summarise(
     evaluated = [trace for trace in traces if trace.policy in policies]
     agreement = proxy_agreement([measure(trace, config.latency) for trace in evaluated if trace.failure is None])
     return {
+        "clock": "simulated" if config.engine.kind == "simulated" else "measured",
         "policies": {
             name: summarise_policy([trace for trace in evaluated if trace.policy == name], config)
             for name in policies

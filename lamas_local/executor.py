@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from lamas_local.sandbox import Sandbox, SandboxError
 from lamas_local.scheduler import run_dataflow
 from lamas_local.tasks.base import Example, Task
 from lamas_local.trace import Architecture, ExecutionMode, Failure, LayerSpan, OperatorSpan, RolloutTrace
+from serving.clock import now
 from serving.types import Engine
 
 
@@ -77,11 +77,11 @@ class Executor:
 
         A failed operator is a fact on the trace and its siblings are used; a rollout fails when no solution is left.
         """
-        started = time.monotonic()
+        started = now()
         run_layers = self._run_as_dataflow if plan.mode == "dataflow" else self._run_layers
         layers, solutions = await run_layers(plan, [_without_stop(drawn) for drawn in plan.architecture])
         answer, finaliser = await self._finalise(plan, solutions)
-        ended = time.monotonic()
+        ended = now()
         score, failure = None, None if answer is not None else _commonest_failure(layers)
         if answer is not None:
             try:
@@ -111,7 +111,7 @@ class Executor:
         solutions: tuple[str, ...] = ()
         layers: list[LayerSpan] = []
         for index, names in enumerate(architecture):
-            started = time.monotonic()
+            started = now()
             if plan.mode == "layered":
                 running = (self._run_operator(plan, index, names, i, solutions) for i in range(len(names)))
                 results = await asyncio.gather(*running)
@@ -121,7 +121,7 @@ class Executor:
                 for i in range(len(names)):
                     results.append(await self._run_operator(plan, index, names, i, solutions))
                     solutions = merge(solutions, [results[-1][1]])
-            layers.append(LayerSpan(started, time.monotonic(), tuple(span for span, _ in results)))
+            layers.append(LayerSpan(started, now(), tuple(span for span, _ in results)))
         return layers, solutions
 
     async def _run_as_dataflow(
@@ -147,7 +147,7 @@ class Executor:
         can_abort = self.abort and not (plan.is_finalised and self.finaliser)  # a finaliser reads the answer's words
         extract_answer = functools.cache(self.task.extract_answer)
         reads = [[operator.reads for operator in drawn] for drawn in operators]
-        started = time.monotonic()
+        started = now()
         results = await run_dataflow(reads, start, is_over)
         for node in nodes(architecture):
             if node not in results:
@@ -159,7 +159,7 @@ class Executor:
 
     async def _finalise(self, plan: Plan, solutions: tuple[str, ...]) -> tuple[str | None, LayerSpan]:
         """The vote, then the finaliser's operators on what it leaves; where one fails, the answer before it stays."""
-        started = time.monotonic()
+        started = now()
         answer = vote(solutions, self.task.extract_answer) if solutions else None
         spans: list[OperatorSpan] = []
         for name in self.finaliser if plan.is_finalised else ():
@@ -168,7 +168,7 @@ class Executor:
             span, update = await self._run_operator(plan, len(plan.architecture), (name,), 0, (answer,))
             spans.append(span)
             answer = next(reversed(merge((answer,), [update])), answer)
-        return answer, LayerSpan(started, time.monotonic(), tuple(spans))
+        return answer, LayerSpan(started, now(), tuple(spans))
 
     async def _run_operator(
         self, plan: Plan, layer: int, names: Sequence[str], position: int, solutions: tuple[str, ...]
@@ -192,7 +192,7 @@ class Executor:
             layer=layer,
             label=f"{name}#{copy + 1}" if copy else name,
             solutions=visible(operator.reads, solutions),
-            started=time.monotonic(),
+            started=now(),
         )
 
 

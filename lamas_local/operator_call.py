@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from lamas_local.sandbox import Sandbox, SandboxError, SandboxResult
 from lamas_local.seeds import derive_seed, occasion
 from lamas_local.tasks.base import Query, TaskPrompts
 from lamas_local.trace import Failure, OperatorSpan, RequestSpan, Step, ToolSpan
+from serving.clock import now
 from serving.types import EngineDeadError, EngineError, GenerationRequest, Message
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class RunningCall:
         return OperatorSpan(
             name=self.operator.name,
             started=self.started,
-            ended=time.monotonic(),
+            ended=now(),
             steps=tuple(self.steps),
             failure=failure,
             reads=self.operator.reads,
@@ -109,13 +109,13 @@ class RunningCall:
         return self.executor.sandbox
 
     async def _tool(self, name: str, running: Awaitable[SandboxResult]) -> SandboxResult:
-        asked = time.monotonic()
+        asked = now()
         try:
             result = await running
         except SandboxError as error:
             raise OperatorError(Failure(type(error).__name__, str(error))) from error
         except asyncio.CancelledError:
-            span = ToolSpan(name, asked, asked, time.monotonic(), "aborted", self._sandbox.isolation)
+            span = ToolSpan(name, asked, asked, now(), "aborted", self._sandbox.isolation)
             self.steps.append((span,))
             raise
         span = ToolSpan(
@@ -190,22 +190,22 @@ class RunningCall:
     async def _complete(self, request: GenerationRequest, num_cut_tokens: int) -> RequestSpan:
         assert request.seed is not None
         seed = request.seed
-        started = time.monotonic()
+        started = now()
         try:
             completion = await self.executor.engine.generate(request)
         except EngineDeadError:
             raise
         except asyncio.CancelledError:
             # Swallowed, so that the samples beside it end before `gather` raises it in the operator.
-            return RequestSpan(request.request_id, seed, started, time.monotonic(), num_cut_tokens, is_aborted=True)
+            return RequestSpan(request.request_id, seed, started, now(), num_cut_tokens, is_aborted=True)
         except EngineError as error:
             failure = Failure(type(error).__name__, str(error))
-            return RequestSpan(request.request_id, seed, started, time.monotonic(), num_cut_tokens, failure=failure)
+            return RequestSpan(request.request_id, seed, started, now(), num_cut_tokens, failure=failure)
         return RequestSpan(
             request_id=request.request_id,
             seed=seed,
             started=started,
-            ended=time.monotonic(),
+            ended=now(),
             num_cut_tokens=num_cut_tokens,
             timing=completion.timing,
             num_prompt_tokens=completion.num_prompt_tokens,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
-from lamas_local.config import Config, ConfigError, FakeEngineConfig, HumanEvalTaskConfig
+from lamas_local.config import Config, ConfigError, FakeEngineConfig, HumanEvalTaskConfig, SimulatedEngineConfig
 from lamas_local.controller import Controller
 from lamas_local.embedding import Embedder, FakeEmbedder, SentenceEmbedder
 from lamas_local.executor import Executor
@@ -17,12 +20,22 @@ from lamas_local.operators.roster import Roster, load_roster
 from lamas_local.policy import check_policies
 from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
+from lamas_local.simulation.engine import check_simulation, open_simulated_engine
+from lamas_local.simulation.remembering_task import RememberingTask
 from lamas_local.tasks import Task, load_task
+from lamas_local.virtual_time import run_virtually
 from serving.admission import AdmittedEngine
 from serving.fake_engine import FakeEngine
 from serving.models import resolve_encoder, resolve_model
 from serving.types import Engine
 from serving.vllm_engine import VllmEngine
+
+T = TypeVar("T")
+
+
+def run(config: Config, main: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run`; in virtual time where the engine is simulated."""
+    return run_virtually(main) if isinstance(config.engine, SimulatedEngineConfig) else asyncio.run(main)
 
 
 @dataclass(frozen=True)
@@ -47,14 +60,17 @@ class Session:
         """
         roster = load_roster(config)
         sandbox = open_sandbox(config, roster)
+        check_simulation(config, sandbox)
         task = load_task(config.task, config.seed, sandbox)
+        if isinstance(config.engine, SimulatedEngineConfig):
+            task = RememberingTask(task)
         torch.set_num_threads(1)  # the controller is tiny; the cores belong to the engine
         async with AsyncExitStack() as opened:
             opened.push_async_callback(task.close)
             check_splits(config, task)
             embedder = open_embedder(config)
             new_controller(config, roster.drawn, embedder)
-            engine = await start_engine(config)
+            engine = await start_engine(config, task)
             opened.push_async_callback(engine.close)
             if engine.max_model_len <= config.sampling.max_tokens:
                 raise ConfigError(
@@ -129,11 +145,20 @@ def open_embedder(config: Config) -> Embedder:
     return SentenceEmbedder(resolve_encoder(config.controller.encoder))
 
 
-async def start_engine(config: Config) -> Engine:
-    """The engine of `engine`, behind its admission."""
+async def start_engine(config: Config, task: Task | None = None) -> Engine:
+    """The engine of `engine`, behind its admission; a simulated one answers the queries that `task` has given.
+
+    Raises:
+        ConfigError: a simulated one without a task to answer, or without its profile.
+        serving.types.EngineStartError: the model is unknown or does not fit.
+    """
     engine: Engine
     if isinstance(config.engine, FakeEngineConfig):
         engine = FakeEngine(max_model_len=config.engine.max_model_len)
+    elif isinstance(config.engine, SimulatedEngineConfig):
+        if not isinstance(task, RememberingTask):
+            raise ConfigError("engine.kind: 'simulated' answers a task's queries, and here there is no task")
+        engine = await open_simulated_engine(config.engine, task, config.seed)
     else:
         engine = await VllmEngine.start(
             str(resolve_model(config.engine.model)),

@@ -11,7 +11,8 @@ from rich.table import Table
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Policies, then how well the token proxy stands for the clock."""
-    table = Table(title="seconds are measured wall-clock; ± is one standard error")
+    clock = "simulated" if summary.get("clock") == "simulated" else "measured wall-clock"
+    table = Table(title=f"seconds are {clock}; ± is one standard error")
     columns = ("policy", "score", "seconds", "p50", "p95", "CP tokens", "proxy s", "operators", "failed")
     for i, name in enumerate(columns):
         table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")

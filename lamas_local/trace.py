@@ -1,6 +1,7 @@
 """Everything a rollout did: raw event times and token counts. Nothing derived is stored.
 
-All times are `time.monotonic()` seconds. Times, tokens and cost are derived by `critical_path` and `latency`.
+All times are seconds of the loop's clock (`serving.clock`): `time.monotonic()` unless simulated. Times, tokens and cost
+are derived by `critical_path` and `latency`.
 """
 
 from __future__ import annotations

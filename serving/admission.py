@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from asyncio_throttle import Throttler
 
+from serving.clock import now
 from serving.types import Completion, Engine, GenerationRequest, Message, RequestTimeoutError, Tokenizer
 
 
@@ -60,7 +60,7 @@ class AdmittedEngine:
             RequestTimeoutError: the deadline passed; the request was aborted in the engine.
             EngineError: as the engine's own `generate`.
         """
-        submitted = time.monotonic()
+        submitted = now()
         # Not asyncio.wait_for: before Python 3.12 it can swallow a cancellation that comes as the work ends.
         work = asyncio.ensure_future(self._admit(request))
         try:
@@ -89,8 +89,22 @@ class AdmittedEngine:
             return await self._engine.generate(request)
 
 
+class _LoopThrottler(Throttler):  # type: ignore[misc]  # the library has no types
+    """Counts in seconds of the running loop; the library reads `time.monotonic`, which stands still in a simulation."""
+
+    def flush(self) -> None:
+        """Forget what passed more than a period ago."""
+        while self._task_logs and now() - self._task_logs[0] > self.period:
+            self._task_logs.popleft()
+
+    async def acquire(self) -> None:
+        """Wait until one more may pass."""
+        await super().acquire()
+        self._task_logs[-1] = now()
+
+
 def _throttler(requests_per_s: float) -> Throttler:
     """A throttler of that very rate: it counts whole requests, so a fractional rate stretches the period."""
     burst = max(1, math.floor(requests_per_s))
     period_s = burst / requests_per_s
-    return Throttler(rate_limit=burst, period=period_s, retry_interval=min(0.01, period_s / 10))
+    return _LoopThrottler(rate_limit=burst, period=period_s, retry_interval=min(0.01, period_s / 10))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import time
 from collections.abc import Callable, Sequence
 
+from serving.clock import now
 from serving.types import Completion, EngineError, GenerationRequest, Message, RequestTiming
 
 _WORDS = ("First", "we", "count", "what", "there", "is", "then", "add", "the", "rest", "and", "check", "it")
@@ -85,20 +85,20 @@ class FakeEngine:
         Raises:
             EngineError: what `fail` returned, or the request is longer than `max_model_len`.
         """
-        submitted = time.monotonic()
+        submitted = now()
         num_prompt_tokens = self.count_chat_tokens(request.messages)
         if num_prompt_tokens + request.max_tokens > self._max_model_len:
             raise EngineError(
                 f"the prompt has {num_prompt_tokens} words and max_tokens is {request.max_tokens}: together more than "
                 f"the fake engine's {self._max_model_len}"
             )
-        scheduled = time.monotonic()
+        scheduled = now()
         await asyncio.sleep(self._delay_s)
         if self._fail is not None and (error := self._fail(request)) is not None:
             raise error
         words, is_cut = _answer_words(request)
         text = " ".join(words)
-        finished = time.monotonic()
+        finished = now()
         return Completion(
             text=text,
             num_prompt_tokens=num_prompt_tokens,
@@ -111,7 +111,7 @@ class FakeEngine:
                 scheduled=scheduled,
                 first_token=finished,
                 last_token=finished,
-                returned=time.monotonic(),
+                returned=now(),
             ),
         )
 

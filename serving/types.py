@@ -39,7 +39,8 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestTiming:
-    """Raw event times of one request, `time.monotonic()` seconds; each is at most the next."""
+    """Raw event times of one request, in seconds of the loop's clock (`serving.clock`), which is `time.monotonic()`
+    unless it is simulated; each is at most the next."""
 
     submitted: float
     """The caller handed the request over, before any admission wait."""

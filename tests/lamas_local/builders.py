@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lamas_local.config import Config, SamplingConfig
 from lamas_local.config_loader import dump_config
@@ -31,8 +30,24 @@ from lamas_local.trace import (
     ToolSpan,
 )
 from lamas_local.trainer import Trainer
+from lamas_local.virtual_time import run_virtually
+from serving.clock import now
 from serving.fake_engine import FakeEngine
 from serving.types import Completion, Engine, EngineError, GenerationRequest, RequestTiming
+
+T = TypeVar("T")
+
+
+def run_to_the_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Its result in virtual time; nothing may be left running."""
+
+    async def main() -> T:
+        result = await coroutine
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return result
+
+    return run_virtually(main())
+
 
 # Traces by hand. What a test does not name is zero or empty.
 
@@ -118,7 +133,7 @@ class ScriptedEngine(FakeEngine):
         self.num_in_flight = self.max_in_flight = 0
 
     async def generate(self, request: GenerationRequest) -> Completion:
-        started = time.monotonic()
+        started = now()
         self.requests.append(request)
         self.num_in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.num_in_flight)
@@ -130,14 +145,14 @@ class ScriptedEngine(FakeEngine):
                 return await super().generate(request)
         finally:
             self.num_in_flight -= 1
-        text, now = self._answer(request), time.monotonic()
+        text, ended = self._answer(request), now()
         return Completion(
             text=text,
             num_prompt_tokens=self.count_chat_tokens(request.messages),
             num_cached_tokens=0,
             num_output_tokens=len(text.split()),
             finish_reason="stop",
-            timing=RequestTiming(started, started, started, now, now, now),
+            timing=RequestTiming(started, started, started, ended, ended, ended),
         )
 
 
@@ -205,11 +220,11 @@ class FakeSandbox(Sandbox):
         return await self._next(code, entry_point, tests)
 
     async def _next(self, *run: str) -> SandboxResult:
-        started = time.monotonic()
+        started = now()
         self.runs.append(run)
         await asyncio.sleep(self.seconds)
         result = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        return replace(result, asked=started, started=started, ended=time.monotonic())
+        return replace(result, asked=started, started=started, ended=now())
 
 
 def result(value: str | None = None, status: Status = "ok", *, output: str = "", traceback: str = "") -> SandboxResult:

@@ -23,8 +23,15 @@ from lamas_local.trace import Architecture, ExecutionMode, OperatorSpan, Rollout
 from serving.admission import AdmittedEngine
 from serving.fake_engine import FakeEngine
 from serving.types import Completion, EngineDeadError, EngineError, GenerationRequest
-from tests.lamas_local.builders import FakeSandbox, OneProblemTask, ScriptedEngine, executor, operator_of, result
-from tests.lamas_local.virtual_clock import run_virtually
+from tests.lamas_local.builders import (
+    FakeSandbox,
+    OneProblemTask,
+    ScriptedEngine,
+    executor,
+    operator_of,
+    result,
+    run_to_the_end,
+)
 
 PROBLEM = "2 + 2?"
 
@@ -130,7 +137,7 @@ def rollout(
     runner = executor(engine, task, **settings)  # type: ignore[arg-type]
     runner.operators.update(ALL)
     runner.abort = abort
-    trace = run_virtually(runner.run(Plan(task.example("test", 0), architecture, mode)))
+    trace = run_to_the_end(runner.run(Plan(task.example("test", 0), architecture, mode)))
     assert engine.num_in_flight == 0
     return trace, engine
 
@@ -257,7 +264,7 @@ def play(
     engine: FakeEngine, architecture: Architecture, mode: ExecutionMode = "dataflow", runner: Executor | None = None
 ) -> RolloutTrace:
     runner = runner or executor(engine, FakeTask())
-    return run_virtually(runner.run(Plan(FakeTask().example("test", 0), architecture, mode)))
+    return run_to_the_end(runner.run(Plan(FakeTask().example("test", 0), architecture, mode)))
 
 
 def starts(trace: RolloutTrace) -> list[list[float]]:
@@ -365,7 +372,7 @@ def test_nothing_is_stopped_before_a_finaliser_an_operator_without_a_bound_or_a_
     assert not any(span.is_aborted for span in requests(play(engine, architecture, runner=no_abort(engine))))
     task = FakeTask()
     plan = Plan(task.example("test", 0), architecture, "dataflow", is_finalised=False)
-    assert any(span.is_aborted for span in requests(run_virtually(finalised.run(plan))))
+    assert any(span.is_aborted for span in requests(run_to_the_end(finalised.run(plan))))
 
 
 @pytest.mark.parametrize("mode", ["layered", "sequential"])
