@@ -19,7 +19,7 @@ from lamas_local.config import Config, VllmEngineConfig
 from lamas_local.evaluation import evaluate
 from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
 from lamas_local.run_folder import RunFolder
-from lamas_local.session import Session
+from lamas_local.session import Session, run
 from lamas_local.trace import RolloutTrace
 from lamas_local.trainer import Metrics
 
@@ -174,7 +174,7 @@ def _run(seed: SeedRun, work: Callable[[Session, asyncio.Event], Awaitable[Resul
         finally:
             await session.close()
 
-    return asyncio.run(main())
+    return run(seed.config, main())
 
 
 def _bar(seed: SeedRun, total: int, initial: int, unit: str) -> tqdm[Any]:
