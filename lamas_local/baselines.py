@@ -9,14 +9,17 @@ from typing import Any
 from lamas_local.config import Config
 from lamas_local.trace import ExecutionMode
 
+PENALTY: Mapping[str, Any] = {"kind": "penalty", "latency_budget_s": None, "score_floor_share": None}
+"""No constraint, whatever the run has."""
+
 BASELINES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     # MaAS: score minus cost, nobody pays for latency.
-    "maas": {"objective": {"credit": "none"}},
+    "maas": {"objective": {**PENALTY, "credit": "none"}},
     # LAMaS: the token proxy's critical path (DESIGN.md section 8).
     "lamas": {
         "execution": {"mode": "layered"},
         "latency": {"signal": "tokens", "tokens_per_second": 50.0},
-        "objective": {"credit": "critical_path", "latency_weight": 0.005, "cost_weight": 3.0},
+        "objective": {**PENALTY, "credit": "critical_path", "latency_weight": 0.005, "cost_weight": 3.0},
         "trainer": {"baseline": "ema", "ema_momentum": 0.95},
     },
 }

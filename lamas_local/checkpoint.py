@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -29,6 +30,8 @@ class TrainingState:
     controller: dict[str, torch.Tensor]
     adam: dict[str, torch.Tensor]
     """Adam's moments and step counts, `parameter-index.name`."""
+    dual: dict[str, Any] | None = None
+    """The multiplier's state under a constraint (`DualAscent.state`)."""
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:

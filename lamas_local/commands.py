@@ -15,7 +15,8 @@ from tqdm import tqdm
 from lamas_local.baselines import POLICIES, baseline_config, baseline_runs
 from lamas_local.calibration import load_cost_model
 from lamas_local.checkpoint import load_checkpoint
-from lamas_local.config import Config, ConfigError
+from lamas_local.config import Config, ConfigError, ObjectiveConfig
+from lamas_local.constraint import known_target
 from lamas_local.evaluation import evaluate, summarise
 from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
 from lamas_local.report import write_report
@@ -24,6 +25,7 @@ from lamas_local.session import Session, run
 from lamas_local.summary_table import print_summary
 from lamas_local.trace import ExecutionMode, RolloutTrace
 from lamas_local.trainer import BatchFailedError, Metrics, Trainer
+from lamas_local.verdict import judge
 from lamas_local.virtual_time import VirtualTimeError
 
 RUN_FAILED = 1
@@ -132,11 +134,23 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
         finished = await evaluate(policies, session.task, session.executor, config, stop, on_rollout, done)
     if not finished:
         return INTERRUPTED
-    summary = summarise(folder.keep_traces(lambda trace: True), names, config, model)
+    traces = folder.keep_traces(lambda trace: True)
+    summary = summarise(traces, names, config, model)
+    if (target := constraint_target(config.objective, folder)) is not None:
+        summary["constraint"] = judge([trace for trace in traces if trace.policy == "trained"], config, target, model)
     write_atomically(folder.summary, json.dumps(summary, indent=2).encode())
     print_summary(summary)
     print(f"report: {write_report(folder.path)}")
     return 0
+
+
+def constraint_target(objective: ObjectiveConfig, folder: RunFolder) -> float | None:
+    """Seconds or score that the run was asked for; None without a constraint."""
+    if objective.kind == "penalty":
+        return None
+    target = known_target(objective)
+    dual = load_checkpoint(folder.checkpoints).dual
+    return dual["target"] if target is None and dual is not None else target
 
 
 def load_policy(name: str, session: Session, folder: RunFolder) -> Policy:

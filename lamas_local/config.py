@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -242,17 +243,65 @@ class LatencyConfig(Section):
 class ObjectiveConfig(Section):
     """Utility of a drawn operator: score - cost_weight * cost - latency_weight * L where the credit rule says so."""
 
+    kind: Literal["penalty", "latency_budget", "score_floor"] = "penalty"
+    """`penalty`: a fixed latency weight (the papers); `latency_budget`: the best score within `latency_budget_s`;
+    `score_floor`: the fewest seconds at `score_floor_share` of a baseline's score. The last two move the weight."""
+    latency_budget_s: PositiveFloat | None = None
+    """Most seconds a query, by `latency.signal`; for kind `latency_budget`."""
+    latency_budget_statistic: Literal["mean", "p95"] = "mean"
+    """What of the queries' seconds may be at most the budget: their mean, or the 95th percentile."""
+    score_floor_share: PositiveFloat | None = None
+    """Least share of the baseline's score; for kind `score_floor`."""
+    score_floor_baseline: float | str = "initial"
+    """The baseline: its score, or a policy whose score is measured before the first step: `initial` (the untrained
+    controller) or `fixed:A,B+C`."""
+    score_floor_queries: PositiveInt = 64
+    """Training queries on which the baseline's score is measured."""
+    multiplier_rate: PositiveFloat = 0.1
+    """Relative violation times this is what each step adds to the log-multiplier."""
+    multiplier_damping: NonNegativeFloat = 1.0
+    """Relative violation times this is added to the log-multiplier for that step only, so that it does not overshoot."""
+    multiplier_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Momentum of the running means of score and seconds that the violation is read from."""
     credit: Literal["none", "uniform", "critical_path", "slack", "to_go"] = "critical_path"
     """Who pays: nobody (MaAS), every operator, those on the critical path (LAMaS), those on it only what they add to
     their layer, or (`to_go`) everyone what it adds to its layer and all that comes after."""
     latency_weight: NonNegativeFloat = 0.005
-    """Score lost per second of path length."""
+    """Score lost per second of path length; the other kinds than `penalty` set it themselves."""
     cost_weight: NonNegativeFloat = 3.0
     """Score lost per USD."""
     usd_per_million_input_tokens: NonNegativeFloat = 0.15
     """gpt-4o-mini's price by default."""
     usd_per_million_output_tokens: NonNegativeFloat = 0.60
     """gpt-4o-mini's price by default."""
+
+    @field_validator("score_floor_baseline", mode="before")
+    @classmethod
+    def _read_baseline(cls, given: Any) -> Any:
+        """A score on the command line arrives as text."""
+        if isinstance(given, str) and (given == "initial" or given.startswith("fixed:")):
+            return given
+        try:
+            score = float(given)
+        except (TypeError, ValueError):
+            score = 0.0
+        if not 0 < score < math.inf:
+            raise ValueError(f"{given!r} is neither a score above 0 nor 'initial' nor a policy 'fixed:A+B'")
+        return score
+
+    @model_validator(mode="after")
+    def _check_constraint(self) -> ObjectiveConfig:
+        """One target, that of the kind, and somebody who pays for it."""
+        needed = {"latency_budget": "latency_budget_s", "score_floor": "score_floor_share"}.get(self.kind)
+        for name in ("latency_budget_s", "score_floor_share"):
+            value = getattr(self, name)
+            if name == needed and value is None:
+                raise ValueError(f"kind {self.kind!r} needs {name}, which is not given")
+            if name != needed and value is not None:
+                raise ValueError(f"{name} is {value}, but kind {self.kind!r} has no use for it")
+        if needed and self.credit == "none":
+            raise ValueError(f"credit is 'none', so nobody would pay for the seconds that kind {self.kind!r} is about")
+        return self
 
 
 class TrainerConfig(Section):

@@ -113,6 +113,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
         if key in known:
             return f"{key}: not a key of {loc[0]}.kind {kind!r}{where}"
         return f"{key}: unknown key{nearest(key, known)}{where}"
+    if first["type"] == "value_error":  # of a validator of ours, which says what was given
+        return f"{key}: {first['ctx']['error']}{where}"
     message: Any = first["msg"]
     return f"{key}: {message[0].lower()}{message[1:]}, got {first['input']!r}{where}"
 

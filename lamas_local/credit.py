@@ -26,6 +26,20 @@ CREDIT_RULES: dict[str, Penalty] = {
 and `slack` an EarlyStop gains nothing over an operator off the path, although it is what saves the later layers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What score, cost (per USD) and path length (per second) count in a utility."""
+
+    score: float
+    cost: float
+    latency: float
+
+    @classmethod
+    def of(cls, objective: ObjectiveConfig) -> Weights:
+        """The fixed ones of the configuration."""
+        return cls(1.0, objective.cost_weight, objective.latency_weight)
+
+
 def utilities(
     architecture: Sequence[Sequence[str]],
     score: float,
@@ -33,18 +47,20 @@ def utilities(
     latency: Latency,
     objective: ObjectiveConfig,
     signal: LatencyConfig,
+    weights: Weights | None = None,
 ) -> list[list[float]]:
     """`U_lo = score - cost_weight * cost - latency_weight * L * [o is critical in layer l]` (LAMaS sec. 3).
 
     One number per drawn operator, in drawn order. An EarlyStop runs nothing, so it is never critical and has no slack;
-    under `uniform` it pays like every drawn operator.
+    under `uniform` it pays like every drawn operator. `weights` are the objective's own where they are not given.
     """
+    weights = weights or Weights.of(objective)
     length_s, path, unit_s = signal_path(latency, signal)
     rule = CREDIT_RULES[objective.credit]
-    base = score - objective.cost_weight * cost_usd
+    base = weights.score * score - weights.cost * cost_usd
     return [
         [
-            base - objective.latency_weight * unit_s * rule(path, length_s / unit_s, layer, position)
+            base - weights.latency * unit_s * rule(path, length_s / unit_s, layer, position)
             for position in range(len(drawn))
         ]
         for layer, drawn in enumerate(architecture)

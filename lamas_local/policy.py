@@ -78,31 +78,32 @@ class FixedPolicy:
         return self.layers
 
 
-def parse_fixed(name: str, known: Mapping[str, Operator] = OURS) -> FixedPolicy:
+def parse_fixed(name: str, known: Mapping[str, Operator] = OURS, key: str = "evaluation.policies") -> FixedPolicy:
     """`fixed:A+B` runs A, then B; `fixed:A,B+C` runs A and B together, then C; `fixed:A*5+B` runs A five times at once.
 
     Args:
         name: the policy.
         known: the operators it may use, by name.
+        key: the setting that names it.
 
     Raises:
         ConfigError: an unknown operator, no number after a star, or a first layer that reads solutions.
     """
     layers = tuple(
-        tuple(operator for item in layer.split(",") for operator in _copies(name, item, known))
+        tuple(operator for item in layer.split(",") for operator in _copies(name, item, known, key))
         for layer in name[len(FIXED) :].split("+")
     )
     if any(needs_solution(known[operator]) for operator in layers[0]):
-        raise ConfigError(f"evaluation.policies: {name!r} starts with an operator that needs a solution to read")
+        raise ConfigError(f"{key}: {name!r} starts with an operator that needs a solution to read")
     return FixedPolicy(layers)
 
 
-def _copies(name: str, item: str, known: Mapping[str, Operator]) -> list[str]:
+def _copies(name: str, item: str, known: Mapping[str, Operator], key: str) -> list[str]:
     operator, star, number = item.partition("*")
     if operator not in known or operator == EARLY_STOP:
-        raise ConfigError(f"evaluation.policies: {name!r} names an unknown operator{nearest(operator, known)}")
+        raise ConfigError(f"{key}: {name!r} names an unknown operator{nearest(operator, known)}")
     if star and not re.fullmatch(r"[1-9]\d?", number):
-        raise ConfigError(f"evaluation.policies: {name!r} has {number!r} after a *, where a number from 1 to 99 stands")
+        raise ConfigError(f"{key}: {name!r} has {number!r} after a *, where a number from 1 to 99 stands")
     return [operator] * int(number or 1)
 
 

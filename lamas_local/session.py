@@ -17,7 +17,7 @@ from lamas_local.embedding import Embedder, FakeEmbedder, SentenceEmbedder
 from lamas_local.executor import Executor
 from lamas_local.operators import Operator, needs_sandbox
 from lamas_local.operators.roster import Roster, load_roster
-from lamas_local.policy import check_policies
+from lamas_local.policy import FIXED, check_policies, parse_fixed
 from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
 from lamas_local.simulation.engine import check_simulation, open_simulated_engine
@@ -109,6 +109,10 @@ def open_sandbox(config: Config, roster: Roster) -> Sandbox | None:
         ConfigError: an unknown policy, or less isolation than `sandbox.isolation` demands.
     """
     used = check_policies(config.evaluation.policies, roster.known)
+    baseline = config.objective.score_floor_baseline
+    if isinstance(baseline, str) and baseline.startswith(FIXED):
+        layers = parse_fixed(baseline, roster.known, "objective.score_floor_baseline").layers
+        used.update(operator for layer in layers for operator in layer)
     runs_code = any(
         needs_sandbox(operator)
         for operator in (*roster.drawn, *roster.finaliser, *(roster.known[name] for name in used))

@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    """Policies, then how well the token proxy stands for the clock."""
+    """Policies, how well the token proxy stands for the clock, and whether the constraint was kept, if there was one."""
     clock = "simulated" if summary.get("clock") == "simulated" else "measured wall-clock"
     table = Table(title=f"seconds are {clock}; ± is one standard error")
     columns = ("policy", "score", "seconds", "p50", "p95", "CP tokens", "proxy s", "operators", "failed")
@@ -37,6 +37,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         f"same critical operator in {number(comparison['critical_agreement'], 2)} of layers, "
         f"mean error {number(comparison['proxy_mape'], 2)} (calibrated {number(comparison['calibrated_mape'], 2)})"
     )
+    if constraint := summary.get("constraint"):
+        console.print(constraint["sentence"], markup=False, highlight=False)
 
 
 def number(value: float | None, digits: int) -> str:

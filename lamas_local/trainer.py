@@ -16,11 +16,13 @@ from lamas_local.checkpoint import TrainingState, load_checkpoint, save_checkpoi
 from lamas_local.config import Config, TrainerConfig
 from lamas_local.controller import Controller, Draw
 from lamas_local.cost_model import CostModel
-from lamas_local.credit import UtilityEma, policy_loss, subtract_leave_one_out, utilities
+from lamas_local.credit import UtilityEma, Weights, policy_loss, subtract_leave_one_out, utilities
+from lamas_local.dual_ascent import DualAscent
 from lamas_local.embedding import Embedder
 from lamas_local.executor import Executor, Plan
-from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests, used_signal
+from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests, signal_path, used_signal
 from lamas_local.run_folder import RunFolder, write_atomically
+from lamas_local.score_floor import measure_score_floor
 from lamas_local.seeds import derive_seed, occasion
 from lamas_local.tasks.base import Task
 from lamas_local.trace import RolloutTrace
@@ -54,6 +56,7 @@ class Trainer:
         self.ema = UtilityEma(config.trainer.ema_momentum)
         self.adam = make_adam(controller, config.trainer)
         self.calibration = Calibration()
+        self.dual = None if config.objective.kind == "penalty" else DualAscent(config.objective)
 
     async def train(self, stop: asyncio.Event, on_step: Callable[[Metrics], None] = lambda metrics: None) -> None:
         """Step until `num_steps` or until `stop` is set; the step under way is finished and saved.
@@ -73,16 +76,23 @@ class Trainer:
     async def train_step(self) -> tuple[Metrics, list[RolloutTrace]]:
         """One batch and one update (LAMaS sec. 3)."""
         started = time.monotonic()
+        if self.dual is not None and self.dual.target is None:
+            self.dual.target = await measure_score_floor(
+                self.config, self.controller, self.embedder, self.task, self.executor
+            )
         plans, draws = self.draw_batch()
         traces = await asyncio.gather(*(self.executor.run(plan) for plan in plans))
         self.folder.append_traces(traces)  # before they are judged, so that a failed batch can be looked into
         check_failures(traces)
         model = self.calibration.model  # fitted to earlier steps: to it, these rollouts are new
         latencies = [measure(trace, self.config.latency, model) for trace in traces]
-        credited = self.credit(traces, latencies)
+        weights, constraint = self.weigh(traces, latencies)
+        credited = self.credit(traces, latencies, weights)
         update = self.update(draws, credited)
         self.step += 1
-        metrics = {"step": self.step, **summarise_batch(traces, latencies, self.config), **update}
+        latency_weight = weights.latency / weights.score
+        metrics = {"step": self.step, **summarise_batch(traces, latencies, self.config, latency_weight)}
+        metrics |= update | constraint
         metrics |= summarise_calibration(traces, model)
         self.calibration.add(traces)
         metrics["operator_probabilities"] = mean_probabilities(draws, self.controller)
@@ -110,13 +120,29 @@ class Trainer:
                 plans.append(Plan(example, draw.architecture, mode, "train", self.step + 1, rollout, epoch))
         return plans, draws
 
-    def credit(self, traces: Sequence[RolloutTrace], latencies: Sequence[Latency]) -> list[list[list[float]] | None]:
+    def weigh(self, traces: Sequence[RolloutTrace], latencies: Sequence[Latency]) -> tuple[Weights, Metrics]:
+        """What this batch's score, cost and seconds count; under a constraint, after what the batch says of it.
+
+        As in an evaluation, seconds are those of the rollouts that ran, and a failed rollout scores 0.
+        """
+        if self.dual is None:
+            return Weights.of(self.config.objective), {}
+        ran = [latency for trace, latency in zip(traces, latencies, strict=True) if trace.failure is None]
+        lengths_s = [signal_path(latency, self.config.latency)[0] for latency in ran]
+        self.dual.observe(lengths_s, [trace.score or 0.0 for trace in traces])
+        return self.dual.weights(), self.dual.metrics()
+
+    def credit(
+        self, traces: Sequence[RolloutTrace], latencies: Sequence[Latency], weights: Weights | None = None
+    ) -> list[list[list[float]] | None]:
         """Per rollout the utility of each drawn operator, by layer; None for a rollout that failed."""
         objective, signal = self.config.objective, self.config.latency
         credited = [
             None
             if trace.score is None
-            else utilities(trace.architecture, trace.score, cost_usd(trace, objective), latency, objective, signal)
+            else utilities(
+                trace.architecture, trace.score, cost_usd(trace, objective), latency, objective, signal, weights
+            )
             for trace, latency in zip(traces, latencies, strict=True)
         ]
         if self.config.trainer.baseline == "leave_one_out":
@@ -153,7 +179,8 @@ class Trainer:
             for index, slot in self.adam.state_dict()["state"].items()
             for name, value in slot.items()
         }
-        return TrainingState(self.step, self.ema.mean, self.ema.std, self.controller.state_dict(), adam)
+        dual = None if self.dual is None else self.dual.state()
+        return TrainingState(self.step, self.ema.mean, self.ema.std, self.controller.state_dict(), adam, dual)
 
     def save(self) -> None:
         """Write the cost model as it is, then a checkpoint: one that stands is never without its cost model."""
@@ -170,6 +197,8 @@ class Trainer:
             index, name = key.split(".", 1)
             slots.setdefault(int(index), {})[name] = value
         self.adam.load_state_dict(self.adam.state_dict() | {"state": slots})
+        if self.dual is not None and state.dual is not None:
+            self.dual.restore(state.dual)
         # The cost model is a function of the rollouts so far, so it needs no place in the checkpoint.
         self.calibration = Calibration.of(self.folder.rewind(self.step))
 
@@ -195,12 +224,14 @@ def check_failures(traces: Sequence[RolloutTrace]) -> None:
         raise BatchFailedError(f"{num_failed} of {len(traces)} rollouts failed, {count} of them with {reason}")
 
 
-def summarise_batch(traces: Sequence[RolloutTrace], latencies: Sequence[Latency], config: Config) -> Metrics:
+def summarise_batch(
+    traces: Sequence[RolloutTrace], latencies: Sequence[Latency], config: Config, latency_weight: float | None = None
+) -> Metrics:
     """Means over a batch, the penalty under each signal side by side, and how well the proxy stands for the clock."""
     ran = [(trace, latency) for trace, latency in zip(traces, latencies, strict=True) if trace.failure is None]
     agreement = proxy_agreement([latency for _, latency in ran])
     calibrated = [latency.calibrated.length for _, latency in ran if latency.calibrated is not None]
-    weight = config.objective.latency_weight
+    weight = config.objective.latency_weight if latency_weight is None else latency_weight
     return {
         "score": fmean(trace.score or 0.0 for trace, _ in ran),
         "wall_latency_s": fmean(latency.wall_s for _, latency in ran),

@@ -44,11 +44,22 @@ def run_sentence(run: RunFolder) -> str:
     if engine.get("kind"):
         parts.append(f"{engine['kind']} engine" + (f" with {engine['model']}" if engine.get("model") else ""))
     if latency.get("signal") and objective.get("credit"):
-        parts.append(
-            f"latency signal {latency['signal']}, credit rule {objective['credit']}, "
-            f"weight {objective.get('latency_weight', '?')} per second"
-        )
+        parts.append(f"latency signal {latency['signal']}, credit rule {objective['credit']}, {_goal(objective)}")
     return "; ".join(parts) + "."
+
+
+def _goal(objective: Row) -> str:
+    """What the seconds are weighed by."""
+    if objective.get("kind") == "latency_budget":
+        return f"{objective.get('latency_budget_statistic')} seconds at most {objective.get('latency_budget_s')}"
+    if objective.get("kind") == "score_floor":
+        return f"score at least {objective.get('score_floor_share')} of the baseline's"
+    return f"weight {objective.get('latency_weight', '?')} per second"
+
+
+def constraint_sentence(run: RunFolder) -> str:
+    """Whether the trained policy kept its budget or floor; empty where there was none."""
+    return str(run.constraint.get("sentence", ""))
 
 
 def result_sentence(run: RunFolder) -> str:

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lamas_local.report.figures import learning_curves, probability_figures
-from lamas_local.report.headline import comparison_table, policies_table, result_sentence, run_sentence, tiles
+from lamas_local.report.headline import (
+    comparison_table,
+    constraint_sentence,
+    policies_table,
+    result_sentence,
+    run_sentence,
+    tiles,
+)
 from lamas_local.report.markup import details, escape, table
 from lamas_local.report.rollouts import proxy_scatter, timelines
 from lamas_local.report.run_folder import RunFolder, number, read_run, section
@@ -52,10 +59,11 @@ def render(run: RunFolder) -> str:
 def _headline(run: RunFolder) -> str:
     gaps = f'<p class="gaps">Incomplete run: {escape("; ".join(run.gaps))}.</p>' if run.gaps else ""
     policies = policies_table(run) if run.policies else ""
+    constraint = f"<p>{escape(constraint_sentence(run))}</p>" if run.constraint else ""
     return (
         f'<header><p class="muted">lamas-local report</p><h1>{escape(run.name)}</h1>'
         f'<p class="lead">{escape(result_sentence(run))}</p>'
-        f'<p class="muted">{escape(run_sentence(run))}</p>{gaps}</header>'
+        f'{constraint}<p class="muted">{escape(run_sentence(run))}</p>{gaps}</header>'
         f"{tiles(run)}" + (_section("Policies", policies) if policies else "")
     )
 

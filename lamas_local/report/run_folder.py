@@ -40,6 +40,8 @@ class RunFolder:
     """Evaluated policies of `summary.json`."""
     comparison: JsonObject
     """Proxy against clock, of `summary.json`."""
+    constraint: JsonObject
+    """What became of the budget or floor, of `summary.json`; empty for a penalty."""
     config: JsonObject
     config_text: str
     environment: JsonObject
@@ -74,6 +76,7 @@ def read_run(run_dir: Path) -> RunFolder:
         traces=tuple(newest_traces.values()),
         policies={name: row for name, row in section(summary, "policies").items() if isinstance(row, dict)},
         comparison=section(summary, "comparison"),
+        constraint=section(summary, "constraint"),
         config=config,
         config_text=_read_text(run_dir / CONFIG),
         environment=environment,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from lamas_local.baselines import BASELINES, POLICIES, baseline_config, baseline_runs
+from lamas_local.config_loader import dump_config, load_config
 from tests.lamas_local.builders import make_config
 
 CONFIG = make_config(
@@ -31,6 +35,23 @@ def test_lamas_has_the_papers_settings_whatever_the_run_has() -> None:
     assert (config.trainer.baseline, config.trainer.ema_momentum) == ("ema", 0.95)
     assert config.trainer.learning_rate == CONFIG.trainer.learning_rate
     assert config.operators == CONFIG.operators
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"kind": "latency_budget", "latency_budget_s": 2.0, "latency_budget_statistic": "p95"},
+        {"kind": "score_floor", "score_floor_share": 0.9},
+    ],
+)
+def test_a_baseline_has_no_constraint_whatever_the_run_has(
+    name: str, constraint: dict[str, Any], tmp_path: Path
+) -> None:
+    config = baseline_config(make_config(objective={"credit": "slack", **constraint}), name, tmp_path)
+    assert config.objective.kind == "penalty"
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "config.yaml") == config, "what its run folder holds can be read again"
 
 
 def test_every_key_of_a_baseline_is_a_setting() -> None:

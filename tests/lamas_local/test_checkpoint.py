@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def state(step: int) -> TrainingState:
         ema_std=None,
         controller={"scales": torch.full((4,), float(step)), "query_maps.0.weight": torch.randn(3, 5)},
         adam={"0.exp_avg": torch.randn(3, 5), "0.step": torch.tensor(float(step))},
+        dual={"target": 0.1 * step, "ratios": [1 / 3, 2 / 3], "length_s": {"total": 1e-17, "weight": 0.2}},
     )
 
 
@@ -30,6 +32,7 @@ def names(folder: Path) -> list[str]:
 
 def assert_equal(loaded: TrainingState, saved: TrainingState) -> None:
     assert (loaded.step, loaded.ema_mean, loaded.ema_std) == (saved.step, saved.ema_mean, saved.ema_std)
+    assert loaded.dual == saved.dual
     for ours, theirs in ((loaded.controller, saved.controller), (loaded.adam, saved.adam)):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -39,6 +42,12 @@ def test_what_is_saved_is_what_is_loaded_to_the_bit(tmp_path: Path) -> None:
     saved = state(3)
     assert save_checkpoint(tmp_path, saved, keep=3) == tmp_path / "step-000003"
     assert_equal(load_checkpoint(tmp_path), saved)
+
+
+def test_a_checkpoint_from_before_there_were_constraints_is_read(tmp_path: Path) -> None:
+    facts = save_checkpoint(tmp_path, state(3), keep=3) / "state.json"
+    facts.write_text(json.dumps({name: value for name, value in json.loads(facts.read_text()).items() if name != "dual"}))
+    assert load_checkpoint(tmp_path).dual is None
 
 
 def test_the_newest_is_loaded_and_only_so_many_are_kept(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import random
@@ -350,6 +351,37 @@ def test_a_dataflow_run_from_training_to_report(tmp_path: Path) -> None:
     for trace in traces:
         path = critical_path(trace, "seconds")
         assert sum(path.stages) == pytest.approx(trace.ended - trace.started, rel=0.05, abs=1e-3)
+
+
+BUDGET = {**RUN, "objective": {"kind": "latency_budget", "latency_budget_s": 0.5, "credit": "to_go"}}
+
+
+def test_a_budget_is_judged_where_the_run_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(tmp_path / "run", **BUDGET)
+    constraint = json.loads((run / "summary.json").read_text())["constraint"]
+    assert (constraint["target"], constraint["statistic"]) == (0.5, "mean")
+    assert constraint["is_kept"] == (constraint["value"] <= 0.5)
+    assert constraint["sentence"] in " ".join(capsys.readouterr().out.split())
+    assert constraint["sentence"] in html.unescape((run / "report.html").read_text())
+    assert "mean seconds at most 0.5" in (run / "report.html").read_text()
+
+
+def test_a_measured_floor_is_judged_by_what_the_run_was_trained_for(tmp_path: Path) -> None:
+    floor = {"kind": "score_floor", "score_floor_share": 0.9, "score_floor_queries": 4}
+    task = {"kind": "python", "target": f"{__name__}:TwoRows"}
+    run = trained(tmp_path / "run", **{**RUN, "objective": floor, "task": task})
+    assert json.loads((run / "summary.json").read_text())["constraint"]["target"] == pytest.approx(0.9)
+    assert main(["evaluate", "--run", str(run), "--evaluation.num-queries", "1"]) == 0
+    constraint = json.loads((run / "summary.json").read_text())["constraint"]
+    assert (constraint["target"], constraint["is_kept"]) == (pytest.approx(0.9), True)
+
+
+def test_a_floors_baseline_that_cannot_run_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    floor = {"kind": "score_floor", "score_floor_share": 0.9, "score_floor_baseline": "fixed:Generat"}
+    assert main(write_config(tmp_path / "run", objective=floor)) == 2
+    assert "objective.score_floor_baseline: 'fixed:Generat' names an unknown operator" in capsys.readouterr().err
 
 
 class TwoRows(OneProblemTask):

@@ -52,6 +52,15 @@ def test_what_a_run_was_started_with_heeds_no_environment(file: Path, monkeypatc
     assert load_config(file, environment=False).seed == 2
 
 
+def test_a_constraint_on_the_command_line() -> None:
+    options = {
+        "kind": "score_floor", "score-floor-share": "0.9", "score-floor-baseline": "0.5", "credit": "to_go",
+    }  # fmt: skip
+    arguments = [word for name, value in options.items() for word in (f"--objective.{name}", value)]
+    objective = load_config(None, arguments).objective
+    assert (objective.kind, objective.score_floor_share, objective.score_floor_baseline) == ("score_floor", 0.9, 0.5)
+
+
 def test_lists_and_maps_on_the_command_line() -> None:
     config = load_config(
         None,
@@ -141,6 +150,25 @@ def problem(file: Path | None, *arguments: str) -> str:
         ("task: {kind: python}", ["task.target: field required"]),
         ("objective: {credit: all}", ["objective.credit", "'critical_path'", "got 'all'"]),
         ("operators: []", ["operators", "at least 1"]),
+        ("objective: {kind: latency_budget}", ["objective: kind 'latency_budget' needs latency_budget_s"]),
+        ("objective: {kind: score_floor}", ["objective: kind 'score_floor' needs score_floor_share"]),
+        ("objective: {latency_budget_s: 2}", ["objective: latency_budget_s is 2.0, but kind 'penalty'"]),
+        (
+            "objective: {kind: score_floor, score_floor_share: 0.9, latency_budget_s: 2}",
+            ["objective: latency_budget_s is 2.0, but kind 'score_floor'"],
+        ),
+        (
+            "objective: {kind: latency_budget, latency_budget_s: 2, credit: none}",
+            ["objective: credit is 'none'", "nobody would pay"],
+        ),
+        (
+            "objective: {kind: score_floor, score_floor_share: 0.9, score_floor_baseline: maas}",
+            ["objective.score_floor_baseline: 'maas' is neither a score above 0 nor 'initial' nor"],
+        ),
+        (
+            "objective: {kind: score_floor, score_floor_share: 0.9, score_floor_baseline: 0}",
+            ["objective.score_floor_baseline: 0 is neither"],
+        ),
     ],
 )
 def test_what_is_wrong_in_a_file(tmp_path: Path, text: str, parts: list[str]) -> None:

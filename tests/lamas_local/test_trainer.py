@@ -235,6 +235,54 @@ async def test_going_on_is_bit_identical_to_not_having_stopped(tmp_path: Path) -
     assert all(torch.equal(got.adam[name], value) for name, value in expected.adam.items())
 
 
+CONSTRAINTS: list[dict[str, Any]] = [
+    {"kind": "latency_budget", "latency_budget_s": 1.0},
+    {"kind": "latency_budget", "latency_budget_s": 1.0, "latency_budget_statistic": "p95"},
+    {"kind": "score_floor", "score_floor_share": 0.9, "score_floor_queries": 5},
+]
+
+
+async def train_constrained(run_dir: Path, num_steps: int, objective: dict[str, Any], resume: bool = False) -> Trainer:
+    trainer_settings = {"num_steps": num_steps, "checkpoint_every": 2}
+    task = OneProblemTask(score=lambda solution: len(solution) % 7 / 7)
+    trainer = make_trainer(make_config(run_dir, objective=objective, trainer=trainer_settings), task=task)
+    if resume:
+        trainer.resume()
+    await trainer.train(asyncio.Event())
+    return trainer
+
+
+@pytest.mark.parametrize("objective", CONSTRAINTS)
+async def test_going_on_is_bit_identical_under_a_constraint(tmp_path: Path, objective: dict[str, Any]) -> None:
+    whole = await train_constrained(tmp_path / "whole", 6, objective)
+    await train_constrained(tmp_path / "parts", 3, objective)
+    parts = await train_constrained(tmp_path / "parts", 6, objective, resume=True)
+    expected, got = whole.state(), parts.state()
+    assert got.dual == expected.dual
+    assert all(torch.equal(got.controller[name], value) for name, value in expected.controller.items())
+    lines = [[json.loads(line) for line in run.folder.metrics.read_text().splitlines()] for run in (whole, parts)]
+    keys = ("multiplier", "constraint_value", "constraint_target", "loss")
+    assert [[line[key] for key in keys] for line in lines[0]] == [[line[key] for key in keys] for line in lines[1]]
+    assert len({line["multiplier"] for line in lines[0]}) == 6, "it moves at every step"
+
+
+async def test_a_constraint_counts_what_ran_and_scores_what_failed_as_nothing(tmp_path: Path) -> None:
+    objective = {"kind": "score_floor", "score_floor_share": 1.0, "score_floor_baseline": 0.5}
+    trainer = make_trainer(make_config(tmp_path, objective=objective), ScriptedEngine(fail=of_rollouts(0)))
+    metrics, _ = await trainer.train_step()
+    assert (metrics["constraint_value"], metrics["constraint_target"]) == (0.5, 0.5)
+    assert metrics["penalty_tokens"] == pytest.approx(metrics["multiplier"] * metrics["proxy_latency_s"])
+    budget = {"kind": "latency_budget", "latency_budget_s": 1.0}
+    trainer = make_trainer(make_config(tmp_path, objective=budget), ScriptedEngine(fail=of_rollouts(0)))
+    metrics, _ = await trainer.train_step()
+    assert metrics["constraint_value"] == pytest.approx(metrics["proxy_latency_s"])
+
+
+async def test_a_penalty_has_no_multiplier(tmp_path: Path) -> None:
+    metrics, _ = await make_trainer(make_config(tmp_path)).train_step()
+    assert not {"multiplier", "constraint_value", "constraint_target"} & metrics.keys()
+
+
 class Clock:
     """Stands for a module's `time`: every look at it is a moment later, in every run alike."""
 
