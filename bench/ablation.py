@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--weights", type=float, nargs="+", default=WEIGHTS, metavar="W", help=f"latency weights to try {WEIGHTS}"
     )
     parser.add_argument("--latency-budget-s", type=float, metavar="S", help="adds the variant latency-budget")
-    parser.add_argument("--score-floor-baseline", type=float, metavar="X", help="adds the variant score-floor")
+    parser.add_argument("--score-floor-share", type=float, metavar="X", help="adds the variant score-floor")
     parser.add_argument("--jobs", type=positive, default=2, help="seeds at once; 1 on a real engine (%(default)s)")
     parser.add_argument("--restart", action="store_true", help="train and evaluate everything anew")
     return run_command(parser, run, argv)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace, config: Config) -> int:
     """Train, choose, evaluate, write, print; returns the exit status."""
     load_before = os.getloadavg()
-    asked = {"latency_budget_s": args.latency_budget_s, "score_floor_baseline": args.score_floor_baseline}
+    asked = {"latency_budget_s": args.latency_budget_s, "score_floor_share": args.score_floor_share}
     candidates = choose_candidates(args.variants, args.weights, asked)
     folder = open_folder(args.output, NAME)
     seeds = open_seeds(config, folder, candidates, args.seeds, args.num_queries, restart=args.restart)

@@ -105,6 +105,12 @@ def describe_target(verdict: Verdict) -> str:
     )
 
 
+def show_half(estimate: Estimate, digits: int, *, signed: bool = False) -> str:
+    """`value ± half the interval's width`."""
+    sign = "+" if signed else ""
+    return f"{estimate.value:{sign}.{digits}f} ± {(estimate.high - estimate.low) / 2:.{digits}f}"
+
+
 def show(estimate: Estimate, digits: int, *, signed: bool = False) -> str:
     """`value [low, high]`."""
     sign = "+" if signed else ""
@@ -113,8 +119,13 @@ def show(estimate: Estimate, digits: int, *, signed: bool = False) -> str:
 
 
 def show_share(estimate: Estimate) -> str:
-    """`-62% [-70, -54]`."""
+    """`-62% [-70%, -54%]`."""
     return f"{estimate.value:+.0%} [{estimate.low:+.0%}, {estimate.high:+.0%}]"
+
+
+def show_half_share(estimate: Estimate) -> str:
+    """`-62% ± 8`."""
+    return f"{estimate.value:+.0%} ± {50 * (estimate.high - estimate.low):.0f}"
 
 
 HEADINGS = ("policy", *(heading for heading, _, _ in COLUMNS.values()))
@@ -126,7 +137,7 @@ DIFFERENCES = (
 
 def cells(row: Row) -> list[str]:
     """Of the first table."""
-    return [row.name, *(show(row.estimates[key], digits) for key, (_, _, digits) in COLUMNS.items())]
+    return [row.name, *(show_half(row.estimates[key], digits) for key, (_, _, digits) in COLUMNS.items())]
 
 
 def difference_cells(row: Row) -> list[str]:
@@ -137,8 +148,8 @@ def difference_cells(row: Row) -> list[str]:
             text
             for target in TARGETS
             for text in (
-                show_share(row.seconds_against[target.reference]),
-                show(row.score_against[target.reference], 3, signed=True),
+                show_half_share(row.seconds_against[target.reference]),
+                show_half(row.score_against[target.reference], 3, signed=True),
             )
         ),
     ]
@@ -146,7 +157,7 @@ def difference_cells(row: Row) -> list[str]:
 
 def print_rows(rows: Sequence[Row], notes: Iterable[str]) -> None:
     """Both tables, then the notes."""
-    print_table("each idea on its own: value [95% interval]", HEADINGS, map(cells, rows))
+    print_table("each idea on its own: value ± half of its 95% interval", HEADINGS, map(cells, rows))
     print_table("paired differences", DIFFERENCES, map(difference_cells, rows), notes)
 
 

@@ -18,7 +18,7 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from bench.ablation_table import COLUMNS, show
+from bench.ablation_table import COLUMNS, show, show_half
 from bench.command import new_parser, positive, run_command
 from bench.outcome import Outcome
 from bench.replicates import Estimate, Replicates, replicate
@@ -133,14 +133,14 @@ def print_policies(
     rows = [
         (
             name,
-            *(show(estimate(replicates, name, key), COLUMNS[key][2]) for key in SHOWN),
+            *(show_half(estimate(replicates, name, key), COLUMNS[key][2]) for key in SHOWN),
             number(choices[name].critical_agreement, 2),
             *(f"{choices[name].share_by_operator.get(operator, 0.0):.0%}" for operator in operators),
         )
         for name in names
     ]
     print_table(
-        "trained for tokens, trained for seconds: value [95% interval], and queries on which an operator runs",
+        "trained for tokens and for seconds: value ± half of its 95% interval; queries on which an operator runs",
         ("policy", *(COLUMNS[key][0] for key in SHOWN), "same op.", *operators),
         rows,
         [

@@ -96,7 +96,7 @@ VARIANTS: tuple[Variant, ...] = (
         _joined(_TO_GO, _DATAFLOW, {"objective": {"kind": "score_floor"}}),
         mode="dataflow",
         is_ours=True,
-        asks="score_floor_baseline",
+        asks="score_floor_share",
     ),
 )
 """`no-ema`: utilities are normalised by their own batch's mean and standard deviation (momentum 0)."""

@@ -44,8 +44,8 @@ def test_the_page_has_a_line_a_policy_in_each_table() -> None:
     rows = make_rows(seeds(2.0, [1.0] * 4), ["maas-layered", "ours"])
     text = markdown(rows, ["A note."])
     assert text.count("\n| ours |") == text.count("\n| maas-layered |") == 2
-    assert "| ours | 1.000 [1.000, 1.000] |" in text
-    assert "-80% [-80%, -80%]" in text
+    assert "| ours | 1.000 ± 0.000 |" in text
+    assert "| -80% ± 0 |" in text
     assert text.endswith("- A note.\n")
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| ours") or line.startswith("| policy")}
     assert widths == {8, 6}

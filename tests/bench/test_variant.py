@@ -12,7 +12,7 @@ from lamas_local.commands import differences
 from lamas_local.config import Config, ConfigError
 from tests.lamas_local.builders import make_config
 
-NOTHING: dict[str, float | None] = {"latency_budget_s": None, "score_floor_baseline": None}
+NOTHING: dict[str, float | None] = {"latency_budget_s": None, "score_floor_share": None}
 CONFIG = make_config(
     objective={"credit": "to_go", "latency_weight": 0.08},
     latency={"signal": "calibrated"},
