@@ -9,11 +9,10 @@ from lamas_local.operators import OperatorCall, Reads, Update
 from lamas_local.prompt import Prompt
 
 PAIRS = [(a, b) for a in range(2, 10) for b in range(a, 10)]
-SUMS = "\n".join(f"{a} + {b} = {a + b}" for a, b in PAIRS)
-DIFFERENCES = "\n".join(f"{a + b} - {a} = {b}" for a, b in PAIRS)
-PRODUCTS = "\n".join(f"{a} x {b} = {a * b}" for a, b in PAIRS)
-HANDBOOK = f"Handbook\n\nSums:\n{SUMS}\n\nDifferences:\n{DIFFERENCES}\n\nProducts:\n{PRODUCTS}"
-"""About 1,000 tokens."""
+SUMS = [f"{a} of one kind and {b} of another: {a + b} in total." for a, b in PAIRS]
+PRODUCTS = [f"{a} boxes with {b} in each: {a * b} in total." for a, b in PAIRS]
+HANDBOOK = "\n".join(["This is the handbook.", *SUMS, *PRODUCTS])
+"""About 1,100 tokens of the packaged model."""
 
 
 class Handbook:
