@@ -27,7 +27,7 @@ from lamas_local.config import Config
 from lamas_local.run_folder import RunFolder, write_atomically
 
 NAME = "ablation"
-WEIGHTS = (0.01, 0.03, 0.1)
+WEIGHTS = (0.003, 0.01, 0.03, 0.1)
 REFERENCE = "maas-layered"
 
 

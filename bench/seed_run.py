@@ -90,7 +90,9 @@ async def _evaluate(seed: SeedRun, session: Session, stop: asyncio.Event) -> lis
         one.name: trained_policy(session, seed.run_config(one), one.variant.mode) for one in seed.candidates
     }
     policies |= {name: load_untrained(name, session) for name in untrained_policies(config)}
-    queries = {session.task.example("test", index).query.id for index in range(config.evaluation.num_queries)}
+    examples = [session.task.example("test", index) for index in range(config.evaluation.num_queries)]
+    queries = {example.query.id for example in examples}
+    session.embedder.embed([example.query.problem for example in examples])  # at once is several times quicker
     outcomes = [one for one in take_up_outcomes(seed.outcomes) if one.policy in policies and one.query in queries]
     done = {(one.policy, one.query) for one in outcomes}
     with _bar(seed, len(policies) * len(queries), len(done), "query") as bar:
