@@ -54,8 +54,9 @@ def run_all(work: Callable[[ItemT], ResultT], items: Sequence[ItemT], num_jobs: 
 
 
 def stop_if_asked(stop: asyncio.Event) -> None:
-    """To be called now and then by what runs in `run_all`."""
-    if _flag.value:
+    """To be called now and then by what runs in `run_all`; nothing goes on whose parent has been killed either."""
+    parent = multiprocessing.parent_process()
+    if _flag.value or (parent is not None and not parent.is_alive()):
         stop.set()
 
 
