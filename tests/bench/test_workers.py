@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 
-from bench.workers import interruptible, run_all, stop_if_asked
+from bench.workers import CONTEXT, interruptible, run_all, stop_if_asked
 
 
 def whose(item: int) -> tuple[int, int]:
@@ -33,6 +37,31 @@ def test_two_jobs_run_elsewhere_in_order_and_see_the_flag() -> None:
         assert os.getpid() not in {process for _, process in results}
         os.kill(os.getpid(), signal.SIGINT)
         assert run_all(is_asked, [0, 1], 2, flag) == [True, True]
+
+
+def spawn_and_die(path: str) -> None:
+    """A parent that is killed while its worker works."""
+    worker = CONTEXT.Process(target=work_until_asked, args=(path,))
+    worker.start()
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_until_asked(path: str) -> None:
+    with interruptible() as flag:
+        Path(path).write_text(str(os.getpid()))
+        while not run_all(is_asked, [0], 1, flag)[0]:
+            time.sleep(0.01)
+
+
+def test_a_worker_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "worker"
+    parent = CONTEXT.Process(target=spawn_and_die, args=(str(path),))
+    parent.start()
+    parent.join()
+    with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
+        psutil.Process(int(path.read_text())).wait(timeout=10)
 
 
 def test_the_first_interrupt_asks_and_the_second_ends(capsys: pytest.CaptureFixture[str]) -> None:
