@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import engine_utilisation, execution_modes
+from bench import ablation, credit_signals, engine_utilisation, execution_modes
 
 Main = Callable[[Sequence[str]], int]
-PROGRAMS = pytest.mark.parametrize("main", [execution_modes.main, engine_utilisation.main])
+REPEATING = pytest.mark.parametrize("main", [execution_modes.main, engine_utilisation.main])
+PROGRAMS = pytest.mark.parametrize(
+    "main", [execution_modes.main, engine_utilisation.main, ablation.main, credit_signals.main]
+)
 
 
 @PROGRAMS
@@ -33,7 +36,7 @@ def test_bad_settings(
     assert error.startswith("python -m bench.")
 
 
-@PROGRAMS
+@REPEATING
 def test_bad_number(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(["--repeats", "0"])
@@ -51,7 +54,7 @@ def test_output_that_is_a_file(
     assert "--output" in capsys.readouterr().err
 
 
-@PROGRAMS
+@REPEATING
 def test_an_operator_that_the_fixed_architectures_need(
     main: Main, config_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,7 +52,7 @@ async def test_a_budget_is_reached_and_used(tmp_path: Path, budget_s: float, uni
 
 
 async def test_a_bound_on_the_tail_is_reached(tmp_path: Path) -> None:
-    tail = {"latency_budget_s": 6.0, "latency_budget_statistic": "p95"}
+    tail: dict[str, Any] = {"latency_budget_s": 6.0, "latency_budget_statistic": "p95"}
     _, traces = await trained(tmp_path, kind="latency_budget", **tail)
     assert float(np.percentile(seconds(traces), 95)) == pytest.approx(6.0, rel=0.15)
 
