@@ -14,12 +14,15 @@ from lamas_local.config import ObjectiveConfig
 from lamas_local.constraint import TAIL, known_target, violation
 from lamas_local.credit import Weights
 
-START = math.log(0.1)
-"""Of the log-multiplier: a score point is worth ten times the mean seconds."""
+START: Mapping[str, float] = {"latency_budget": math.log(0.1), "score_floor": math.log(0.3)}
+"""Of the log-multiplier: under a budget a score point is first worth ten times the mean seconds; under a floor, where
+the fewest seconds are the aim, three times."""
+FLOOR_GAIN = 2.0
+"""Times the violation of a floor: policies differ in seconds by factors, in score by tenths."""
 BOUND = math.log(100.0)
 """The log-multiplier's largest magnitude, so that it comes back soon from a constraint that was slack or hopeless."""
-LARGEST_VIOLATION = 1.0
-"""That one step answers to: a policy far off its target must not throw the multiplier to its bound."""
+LARGEST_PUSH = 1.0
+"""That one step gives: a policy far off its target must not throw the multiplier to its bound."""
 TAIL_WINDOW = 256
 """Newest rollouts that the shape of the tail is read from."""
 
@@ -46,12 +49,13 @@ class RunningMean:
 class DualAscent:
     """A multiplier mu for the constraint, moved by proportional-integral control of its logarithm.
 
-    With L' the running mean of seconds, v the constraint's relative violation (`constraint.violation`) and c the cost:
+    With L' the running mean of seconds, c the cost, and v the constraint's relative violation by running means
+    (`constraint.violation`):
 
-        log mu = I + damping * v,   I <- I + rate * v                     (v from running means, at most 1 in size)
+        log mu = I + damping * v,   I <- I + rate * v
         U = [score - cost_weight * c - mu * L / L' where the credit rule says so] / (1 + mu)
 
-    for a budget. For a floor, v counts the other way: a score below it makes seconds count less. That is the same
+    for a budget. For a floor, v becomes `-FLOOR_GAIN * v`: a score below it makes seconds count less. That is the same
     Lagrangian divided by its multiplier, so both kinds have one form of utility and one multiplier. I alone is dual
     ascent (in log space, so that mu > 0 and a step is a factor, whatever the unit of time); on a policy that answers
     slowly it overshoots and swings, which the proportional term damps (Stooke, Achiam and Abbeel, arXiv 2007.03964, who
@@ -72,8 +76,8 @@ class DualAscent:
         self.objective = objective
         self.target: float | None = known_target(objective)
         """Seconds or score; None until the floor's baseline is measured."""
-        self.integral = START
-        self.log_multiplier = START
+        self.integral = START[objective.kind]
+        self.log_multiplier = self.integral
         self.length_s = RunningMean(objective.multiplier_momentum)
         self.score = RunningMean(objective.multiplier_momentum)
         self.ratios: list[float] = []
@@ -85,9 +89,10 @@ class DualAscent:
         self.score.add(fmean(scores))
         self.ratios = [*self.ratios, *(length / self.length_s.value for length in lengths_s)][-TAIL_WINDOW:]
         assert self.target is not None
-        push = _clipped(violation(self.objective, self.value, self.target), LARGEST_VIOLATION)
+        push = violation(self.objective, self.value, self.target)
         if self.objective.kind == "score_floor":
-            push = -push  # a score below its floor makes seconds count less
+            push *= -FLOOR_GAIN  # a score below its floor makes seconds count less
+        push = _clipped(push, LARGEST_PUSH)
         self.integral = _clipped(self.integral + self.objective.multiplier_rate * push, BOUND)
         self.log_multiplier = _clipped(self.integral + self.objective.multiplier_damping * push, BOUND)
 

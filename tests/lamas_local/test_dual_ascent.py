@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lamas_local.config import ObjectiveConfig
-from lamas_local.dual_ascent import BOUND, START, DualAscent, RunningMean
+from lamas_local.dual_ascent import BOUND, FLOOR_GAIN, START, DualAscent, RunningMean
 
 
 def budget(seconds: float = 2.0, **settings: Any) -> DualAscent:
@@ -38,7 +38,7 @@ def test_a_running_mean_by_hand() -> None:
 def test_a_budget_by_hand() -> None:
     dual = budget(2.0, multiplier_rate=0.2, multiplier_damping=0.5, multiplier_momentum=0.0, cost_weight=3.0)
     dual.observe([2.0, 4.0], [0.0, 1.0])  # a mean of 3 s: half too long
-    mu = math.exp(START + 0.2 * 0.5 + 0.5 * 0.5)
+    mu = math.exp(START["latency_budget"] + 0.2 * 0.5 + 0.5 * 0.5)
     assert dual.latency_weight == pytest.approx(mu / 3.0)
     weights = dual.weights()
     assert weights.score == pytest.approx(1 / (1 + mu))
@@ -50,14 +50,15 @@ def test_a_budget_by_hand() -> None:
         "constraint_target": 2.0,
     }
     dual.observe([1.0, 1.0], [0.0, 1.0])  # half below: the integral is back where it was
-    assert dual.latency_weight == pytest.approx(math.exp(START - 0.5 * 0.5) / 1.0)
+    assert dual.latency_weight == pytest.approx(math.exp(START["latency_budget"] - 0.5 * 0.5) / 1.0)
 
 
 def test_a_floor_by_hand() -> None:
     dual = floor(0.9, 0.5, multiplier_rate=0.2, multiplier_damping=0.5, multiplier_momentum=0.0)
     assert dual.target == pytest.approx(0.45)
     dual.observe([2.0], [0.36])  # a fifth below the floor, so seconds count less
-    assert dual.latency_weight == pytest.approx(math.exp(START - 0.2 * 0.2 - 0.5 * 0.2) / 2.0)
+    push = FLOOR_GAIN * 0.2
+    assert dual.latency_weight == pytest.approx(math.exp(START["score_floor"] - 0.2 * push - 0.5 * push) / 2.0)
 
 
 def test_a_floor_that_is_to_be_measured_has_no_target_yet() -> None:

@@ -268,7 +268,9 @@ async def test_going_on_is_bit_identical_under_a_constraint(tmp_path: Path, obje
 
 async def test_a_constraint_counts_what_ran_and_scores_what_failed_as_nothing(tmp_path: Path) -> None:
     objective = {"kind": "score_floor", "score_floor_share": 1.0, "score_floor_baseline": 0.5}
-    trainer = make_trainer(make_config(tmp_path, objective=objective), ScriptedEngine(fail=of_rollouts(0)))
+    trainer = make_trainer(
+        make_config(tmp_path, objective=objective), ScriptedEngine(fail=of_rollouts(0)), OneProblemTask()
+    )
     metrics, _ = await trainer.train_step()
     assert (metrics["constraint_value"], metrics["constraint_target"]) == (0.5, 0.5)
     assert metrics["penalty_tokens"] == pytest.approx(metrics["multiplier"] * metrics["proxy_latency_s"])
