@@ -9,7 +9,7 @@ export const PHASES = {
   decode: "writing",
   tool: "running code",
   failed: "failed",
-  aborted: "aborted: no longer needed",
+  aborted: "aborted: stopped before its end",
   running: "running",
   ended: "ended: its phases come with the answer",
 };
