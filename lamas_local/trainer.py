@@ -79,7 +79,7 @@ class Trainer:
 
     async def train_step(self) -> tuple[Metrics, list[RolloutTrace]]:
         """One batch and one update (LAMaS sec. 3)."""
-        started = time.monotonic()
+        started = time.monotonic()  # real seconds, in a simulation too: `step_s` is what a step costs this machine
         if self.dual is not None and self.dual.target is None:
             self.dual.target = await measure_score_floor(
                 self.config, self.controller, self.embedder, self.task, self.executor
