@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -36,18 +36,17 @@ def run_serve(run: Path, config: Config, settings: ServerSettings) -> int:
             f"engine.model: a model named {NAME!r} cannot be told from the orchestrator; rename its folder"
         )
     try:
-        asyncio.run(_serve(config, folder, settings))
+        listener = listen(settings)
     except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise ConfigError(f"--host {settings.host} --port {settings.port}: {os.strerror(error.errno)}") from error
+        raise ConfigError(f"--host {settings.host} --port {settings.port}: {error.strerror or error}") from error
+    with listener:
+        asyncio.run(_serve(config, folder, settings, listener))
     return 0
 
 
-async def _serve(config: Config, folder: RunFolder, settings: ServerSettings) -> None:
+async def _serve(config: Config, folder: RunFolder, settings: ServerSettings, listener: socket.socket) -> None:
     registry = CollectorRegistry()
     metrics = RolloutMetrics(registry)
     service = new_service(settings, lambda: open_backend(config, folder, metrics), registry, LamasRequest)
     allow_many_connections()
-    listener = listen(settings)
     await serve(new_server(guarded(new_app(service, registry), settings), service), listener)

@@ -12,7 +12,7 @@ MOST_SHARE = 0.25
 
 
 class Margin:
-    """The longest time that recent answers came after the deadline that cut them short."""
+    """The longest time that recent responses were out after the deadline that cut their work short."""
 
     def __init__(self) -> None:
         """Nothing is known yet."""
@@ -23,5 +23,5 @@ class Margin:
         return min(max(self._lateness_s, default=0.0) + LEAST_S, MOST_SHARE * budget_s)
 
     def learn(self, lateness_s: float) -> None:
-        """An answer came so long after its deadline."""
+        """A response was out so long after its deadline."""
         self._lateness_s.append(lateness_s)

@@ -114,13 +114,15 @@ class Orchestrator:
             running.cancel()
             with suppress(asyncio.CancelledError, Exception):  # raised above where it matters
                 await running
-        if deadline is not None and deadline.is_over:
-            self._margin.learn(trace.ended - deadline.at)
         rollout = self._account(query, trace, chosen.predicted_s, budget_s)
         if trace.answer is None:
             raise _no_answer(trace)
         yield Text(trace.answer)
-        yield _answered(trace, rollout, is_streamed=query.is_streamed)
+        try:
+            yield _answered(trace, rollout, is_streamed=query.is_streamed)
+        finally:  # the response has been handed over
+            if deadline is not None and deadline.is_over:
+                self._margin.learn(time.monotonic() - deadline.at)
 
     def close(self) -> None:
         """End the encoder's thread."""

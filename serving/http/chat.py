@@ -57,12 +57,12 @@ class ChatService:
         Raises:
             ApiError: the request cannot be.
         """
+        arrived = time.monotonic()
         self.supervisor.check_open()
         try:
             body = await read_body(request, self.settings.max_body_bytes, self.settings.body_timeout_s)
         except ClientGoneError:
             return Response(status_code=CLIENT_GONE)
-        arrived = time.monotonic()
         try:
             chat = self.request_type.model_validate_json(body)
         except ValidationError as error:
@@ -145,6 +145,7 @@ class ChatResponse(Response):
         async for event in events:
             if isinstance(event, Answered):
                 self._answered = event
+                break
         assert self._answered is not None  # `ChatModel.answer` ends with it
         body = self._chunks.completion(self._answered)
         await self._begin(send, {"Content-Type": "application/json", "Content-Length": str(len(body))})
@@ -163,6 +164,7 @@ class ChatResponse(Response):
                 await self._write(send, self._chunks.note(event.fields))
             else:
                 self._answered = event
+                break
         assert self._answered is not None
         last = len(self._answered.choices) - 1
         ending = [

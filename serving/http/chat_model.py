@@ -19,7 +19,7 @@ class ChatQuery:
     request_id: str
     """As in `X-Request-Id`. A client may send the same one twice."""
     arrived: float
-    """Its body had been read."""
+    """Its headers had been read."""
     admitted: float
     """It left the queue."""
 
@@ -89,7 +89,7 @@ class ChatModel(Protocol):
 
     def answer(self, query: ChatQuery) -> AsyncGenerator[Event, None]:
         """Answer; the last event is `Answered`. Closing the generator, or cancelling who waits for it, stops all of its
-        work in the engine.
+        work in the engine. After the last event it is closed when the response has been handed over.
 
         Raises:
             EngineError: as the engine does.

@@ -38,21 +38,21 @@ class QueryMetrics:
         )
         self.e2e_s = Histogram(
             "lamas_e2e_request_latency_seconds",
-            "From the body read to the last byte handed over, queue included.",
+            "From the request's arrival to the last byte handed over, queue included.",
             by_model,
             buckets=SECONDS,
             registry=registry,
         )
         self.first_token_s = Histogram(
             "lamas_time_to_first_token_seconds",
-            "From the body read to the answer's first text; of a query that is not streamed, the whole.",
+            "From the request's arrival to the answer's first text; of a query that is not streamed, the whole.",
             by_model,
             buckets=SECONDS,
             registry=registry,
         )
         self.queue_s = Histogram(
             "lamas_request_queue_time_seconds",
-            "From the body read to a place among those in flight.",
+            "From the request's arrival to a place among those in flight.",
             by_model,
             buckets=SECONDS,
             registry=registry,

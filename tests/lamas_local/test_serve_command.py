@@ -79,8 +79,8 @@ def test_sigterm_under_load_finishes_what_was_accepted(run: Path) -> None:
         (["--run", "RUN", "--operators", "Generate"], "--run: operators is"),
         (["--run", "RUN", "--api-key", "with space"], "--api-key: a key is"),
         (["--run", "RUN", "--engine.nonsense", "1"], "--engine.nonsense"),
-        (["--run", "RUN", "--host", "256.1.1.1"], "--host 256.1.1.1 --port 8000"),
-        (["--run", "RUN", "--port", "TAKEN"], "--host 127.0.0.1 --port"),
+        (["--run", "RUN", "--host", "256.1.1.1"], "--host 256.1.1.1 --port 8000: "),
+        (["--run", "RUN", "--port", "TAKEN"], "--host 127.0.0.1 --port TAKEN: Address already in use"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(
@@ -90,7 +90,8 @@ def test_bad_input_is_one_sentence_and_status_2(
         places = {"RUN": str(run), "TAKEN": str(taken.getsockname()[1])}
         assert main(["serve", *(places.get(one, one) for one in arguments)]) == 2
     error = capsys.readouterr().err.strip()
-    assert error.splitlines()[-1].startswith(f"lamas-local: {message}")
+    expected = message.replace("TAKEN", places["TAKEN"])
+    assert error.splitlines()[-1].startswith(f"lamas-local: {expected}")
 
 
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--max-in-flight", "0"], ["--body-timeout-s", "-1"]])

@@ -10,7 +10,16 @@ import httpx
 import openai
 import pytest
 
-from tests.serving.http.running import CHAT, QUESTION, STREAMED, CountingEngine, EngineBackend, Running, running
+from tests.serving.http.running import (
+    CHAT,
+    QUESTION,
+    STREAMED,
+    CountingEngine,
+    EngineBackend,
+    Running,
+    running,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +207,8 @@ def test_a_request_id_is_echoed_logged_and_part_of_the_engines(server: Running, 
     response = server.post(QUESTION, headers={"X-Request-Id": "mine-1"})
     assert response.headers["X-Request-Id"] == "mine-1"
     assert response.json()["id"] == "chatcmpl-mine-1"
-    (line,) = [line for line in server.lines("query") if line["request_id"] == "mine-1"]
+    wait_until(lambda: server.lines("query")[-1]["request_id"] == "mine-1")
+    line = server.lines("query")[-1]
     assert line["status"] == 200
     assert line["messages"] == [{"role": "user", "content": "What is 3 plus 4?"}]
     assert line["answers"] == [response.json()["choices"][0]["message"]["content"]]

@@ -181,6 +181,14 @@ def test_a_header_with_a_line_break_makes_no_header_of_the_response() -> None:
         assert b"set-cookie: b=c" not in read_all(connection).lower()
 
 
+def test_no_response_waits_for_an_acknowledgement() -> None:
+    with running(EngineBackend(CountingEngine())) as server, raw(server):
+        wait_until(lambda: len(server.server.server_state.connections) > 0)
+        (connection,) = server.server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 def test_idle_connections_beyond_the_bound_make_way() -> None:
     with (
         running(EngineBackend(CountingEngine()), max_connections=50, header_timeout_s=30) as server,
