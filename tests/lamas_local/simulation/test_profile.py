@@ -21,9 +21,7 @@ def test_packaged_profiles_load_and_say_where_they_come_from(name: str, tmp_path
 
 
 def test_an_unknown_name_is_one_sentence_with_what_there_is() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'cpu-2-core' is no .*did you mean 'cpu-2-cores'.*gpu-h100-8b"
-    ):
+    with pytest.raises(ConfigError, match=r"'cpu-2-core' is no .*did you mean 'cpu-2-cores'.*gpu-h100-8b"):
         load_profile("cpu-2-core")
 
 
