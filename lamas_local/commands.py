@@ -38,7 +38,8 @@ def run_train(config: Config, *, resume: bool, restart: bool) -> int:
     folder.check(resume=resume, restart=restart)
     if resume:
         check_same_run(folder.load_config(), config)
-    return _run(config, lambda stop: _train(config, folder, stop, resume=resume, restart=restart))
+    goes_on = folder if resume else None
+    return _run(config, lambda stop: _train(config, folder, stop, resume=resume, restart=restart), goes_on)
 
 
 def run_evaluate(run: Path, config: Config) -> int:
@@ -49,7 +50,7 @@ def run_evaluate(run: Path, config: Config) -> int:
     for key, before, after in differences(stored, config):
         if key.startswith(("operators", "controller.")):
             raise ConfigError(f"--run: {key} is {after!r}, but {run} was trained with {before!r}")
-    return _run(config, lambda stop: _evaluate_only(config, folder, stop))
+    return _run(config, lambda stop: _evaluate_only(config, folder, stop), folder)
 
 
 async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, *, resume: bool, restart: bool) -> int:
@@ -120,9 +121,8 @@ async def _evaluate(session: Session, folder: RunFolder, stop: asyncio.Event, *,
     policies = {name: load_policy(name, session, folder) for name in names}
     steps = {name: policy.step for name, policy in policies.items()}
     # All at once is twice as quick as one at a time, and the policies find them there.
-    session.embedder.embed(
-        [session.task.example("test", i).query.problem for i in range(config.evaluation.num_queries)]
-    )
+    examples = [session.task.example("test", index) for index in range(config.evaluation.num_queries)]
+    session.embedder.embed([example.query.problem for example in examples])
     kept = folder.keep_traces(
         lambda trace: trace.policy == "train" or (not anew and steps.get(trace.policy) == trace.step)
     )
@@ -205,8 +205,12 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _run(config: Config, command: Callable[[asyncio.Event], Awaitable[int]]) -> int:
-    """Run a command in an event loop; the first Ctrl-C asks it to finish its step, the second ends it."""
+def _run(config: Config, command: Callable[[asyncio.Event], Awaitable[int]], goes_on: RunFolder | None) -> int:
+    """Run a command in an event loop; the first Ctrl-C asks it to finish its step, the second ends it.
+
+    `goes_on`: a run that it adds to; virtual time then goes on there, so that the stamps of a run are of one clock.
+    """
+    start = goes_on.last_stamp() if goes_on is not None and config.engine.kind == "simulated" else 0.0
 
     async def main() -> int:
         stop = asyncio.Event()
@@ -223,7 +227,7 @@ def _run(config: Config, command: Callable[[asyncio.Event], Awaitable[int]]) -> 
         return await command(stop)
 
     try:
-        return run(config, main())
+        return run(config, main(), start)
     except asyncio.CancelledError:
         return INTERRUPTED
     except (BatchFailedError, VirtualTimeError) as error:

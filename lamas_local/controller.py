@@ -68,12 +68,12 @@ class Controller(nn.Module):
             previous: indices drawn one layer before; None in the first layer.
         """
         # K_l [e_o ; c] is taken apart: joined inputs would be kept for the backward pass, 20 KiB a layer and query.
-        size = self.operator_embeddings.shape[1]
-        weight, bias = self.operator_maps[layer].weight, self.operator_maps[layer].bias
-        keys = nn.functional.linear(self.operator_embeddings, weight[:, :size], bias)
+        size, joined = self.operator_embeddings.shape[1], self.operator_maps[layer]
+        assert isinstance(joined, nn.Linear)
+        keys = nn.functional.linear(self.operator_embeddings, joined.weight[:, :size], joined.bias)
         if previous is not None:
             context = self.operator_embeddings[list(previous)].mean(dim=0)
-            keys = keys + nn.functional.linear(context, weight[:, size:])
+            keys = keys + nn.functional.linear(context, joined.weight[:, size:])
         cosine = torch.cosine_similarity(self.query_maps[layer](query), keys, dim=-1)
         logits = self.log_scales[layer].exp() * cosine
         return torch.log_softmax(logits.masked_fill(~self.allowed[layer], -torch.inf), dim=-1)

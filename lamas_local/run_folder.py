@@ -98,6 +98,10 @@ class RunFolder:
             raise ConfigError(f"{self.path}: not a run folder (no config.yaml there)")
         return load_config(self.path / "config.yaml", environment=False)
 
+    def last_stamp(self) -> float:
+        """The latest time on the rollouts there are; 0 without any."""
+        return max((trace.ended for trace in read_traces(self.traces)), default=0.0) if self.traces.exists() else 0.0
+
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add one step's line."""
         _append(self.metrics, [json.dumps(metrics)])

@@ -33,9 +33,9 @@ from serving.vllm_engine import VllmEngine
 T = TypeVar("T")
 
 
-def run(config: Config, main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`; in virtual time where the engine is simulated."""
-    return run_virtually(main) if isinstance(config.engine, SimulatedEngineConfig) else asyncio.run(main)
+def run(config: Config, main: Coroutine[Any, Any, T], start: float = 0.0) -> T:
+    """`asyncio.run`; in virtual time, from `start` seconds on, where the engine is simulated."""
+    return run_virtually(main, start) if isinstance(config.engine, SimulatedEngineConfig) else asyncio.run(main)
 
 
 @dataclass(frozen=True)

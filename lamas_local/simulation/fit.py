@@ -48,40 +48,46 @@ async def fit_profile(folder: Path) -> Profile:
         folder: of a run on a real engine, with `config.yaml`, `traces.jsonl` and, after training, `calibration.json`.
 
     Raises:
-        ConfigError: it is no run folder, has too few rollouts, or its task's answers cannot be compared as text.
+        ConfigError: it is no run folder, or as `fit_to`.
     """
     run = RunFolder(folder)
     config = run.load_config()
     if not run.traces.is_file():
         raise ConfigError(f"engine.run: {folder} has no traces.jsonl to fit to")
-    traces = read_traces(run.traces)
+    return await fit_to(read_traces(run.traces), config, load_cost_model(run.calibration), folder.name)
+
+
+async def fit_to(
+    traces: Sequence[RolloutTrace], config: Config, model: CostModel | None = None, name: str = "given"
+) -> Profile:
+    """The profile of rollouts that ran on one engine.
+
+    Args:
+        traces: what ran.
+        config: with what settings.
+        model: of the engine's cost; fitted to the training rollouts, or where there are none to all, when absent.
+        name: of the run, for the profile's source.
+
+    Raises:
+        ConfigError: there are too few rollouts, their queries are not the task's, or their operators run code.
+    """
     task = RememberingTask(load_task(config.task, config.seed))
     try:
         seen = await observations(traces, task, config)
     finally:
         await task.close()
-    answered = [one for one in seen if one.choice is None]
-    if not answered:
-        raise ConfigError(f"engine.run: {folder} has no request that says how right its model is")
+    if all(one.choice is not None for one in seen):
+        raise ConfigError(f"engine.run: the run {name} has no request that says how right its model is")
+    model = model or Calibration.of(traces).model or _fitted_to_all(traces)
+    if model is None:
+        raise ConfigError(f"engine.run: the run {name} has too few requests with times to fit the engine's cost to")
     return Profile(
-        source=f"fitted to {len(seen)} requests of the run {folder.name}",
-        cost=fit_cost(run, traces),
+        source=f"fitted to {len(seen)} requests of the run {name}",
+        cost=cost_profile(model),
         limits=fit_limits(config, seen),
         tokens=fit_tokens(seen),
-        skill=fit_skill(seen, task),
+        skill=fit_skill(seen),
     )
-
-
-def fit_cost(run: RunFolder, traces: Sequence[RolloutTrace]) -> CostProfile:
-    """The run's own cost model, else one fitted to its training rollouts, else to its evaluation's.
-
-    Raises:
-        ConfigError: there are too few requests.
-    """
-    model = load_cost_model(run.calibration) or Calibration.of(traces).model or _fitted_to_all(traces)
-    if model is None:
-        raise ConfigError(f"engine.run: {run.path} has too few requests with times to fit the engine's cost to")
-    return cost_profile(model)
 
 
 def cost_profile(model: CostModel) -> CostProfile:
@@ -127,7 +133,7 @@ def fit_tokens(seen: Sequence[Observation]) -> TokensProfile:
     )
 
 
-def fit_skill(seen: Sequence[Observation], task: RememberingTask) -> SkillProfile:
+def fit_skill(seen: Sequence[Observation]) -> SkillProfile:
     """Frequencies by operator; the correlation and the number of wrong answers by what queries have in common."""
     names = sorted({one.operator for one in seen})
     skills = {name: fit_operator([one for one in seen if one.operator == name]) for name in names}

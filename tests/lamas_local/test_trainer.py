@@ -286,12 +286,12 @@ async def test_a_penalty_has_no_multiplier(tmp_path: Path) -> None:
 
 
 class Clock:
-    """Stands for a module's `time`: every look at it is a moment later, in every run alike."""
+    """Stands for a module's `now`: every look at it is a moment later, in every run alike."""
 
     def __init__(self) -> None:
         self._moments = itertools.count()
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return next(self._moments) / 100
 
 
@@ -313,7 +313,7 @@ CALIBRATED: dict[str, Any] = {
 
 async def train_calibrated(run_dir: Path, num_steps: int, monkeypatch: pytest.MonkeyPatch, resume: bool) -> Trainer:
     for name in ("executor", "operator_call"):
-        monkeypatch.setattr(f"lamas_local.{name}.time", Clock())
+        monkeypatch.setattr(f"lamas_local.{name}.now", Clock())
     changes = {**CALIBRATED, "trainer": {**CALIBRATED["trainer"], "num_steps": num_steps}}
     trainer = make_trainer(make_config(run_dir, **changes), StampedEngine())
     if resume:

@@ -171,3 +171,14 @@ def test_a_run_without_traces_says_so(tmp_path: Path) -> None:
     RunFolder(tmp_path / "run").create(make_config(tmp_path / "run"), resume=False, restart=False)
     with pytest.raises(ConfigError, match=r"no traces.jsonl"):
         asyncio.run(fit_profile(tmp_path / "run"))
+
+
+def test_virtual_time_goes_on_where_the_run_was(tmp_path: Path) -> None:
+    arguments = write_config(tmp_path / "run", **SIMULATED)
+    assert main(arguments) == 0
+    folder = RunFolder(tmp_path / "run")
+    before = folder.last_stamp()
+    assert main([*arguments, "--resume", "--trainer.num-steps", "4"]) == 0
+    later = [trace for trace in read_traces(folder.traces) if trace.step == 4]
+    assert later
+    assert min(trace.started for trace in later) >= before > 0
