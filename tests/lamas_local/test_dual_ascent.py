@@ -140,28 +140,8 @@ def test_the_tail_follows_a_change_of_scale_before_the_window_has_passed() -> No
     assert np.percentile(lengths[-TAIL_WINDOW:], 95) > 1.4 * truth, "the window's own percentile is far behind"
 
 
-def settle(dual: DualAscent, num_steps: int) -> list[float]:
-    """Seconds of a made-up policy like those that Adam moves: at most a twentieth a step, and with momentum. The more
-    it has been shortened, the larger a multiplier it takes to keep it there."""
-    log_length, velocity, lengths = math.log(6.0), 0.0, []
-    for _ in range(num_steps):
-        lengths.append(math.exp(log_length))
-        dual.observe([lengths[-1]], [1.0])
-        gain = (math.log(6.0) - log_length) - math.exp(dual.log_multiplier)
-        velocity = 0.9 * velocity + 0.1 * max(-1.0, min(5 * gain, 1.0))
-        log_length += 0.05 * velocity
-    return lengths
-
-
-@pytest.mark.parametrize("seconds", [1.5, 3.0, 4.5])
-def test_it_settles_where_the_integral_alone_overshoots(seconds: float) -> None:
-    damped, bare = settle(budget(seconds), 300), settle(budget(seconds, multiplier_damping=0.0), 300)
-    assert damped[-50:] == pytest.approx([seconds] * 50, rel=0.05)
-    assert min(damped) > 0.85 * seconds
-    assert min(bare) < min(damped)
-
-
 def test_a_slack_budget_costs_next_to_nothing() -> None:
     dual = budget(10.0)
-    settle(dual, 100)
-    assert dual.weights().latency * 6.0 < 0.02
+    for _ in range(100):
+        dual.observe([6.0], [1.0])
+    assert dual.weights().latency * 6.0 < 0.01
