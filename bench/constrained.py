@@ -17,12 +17,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pydantic import ValidationError
 from tqdm import tqdm
 
 from bench.asked_reached import draw_asked_reached
 from bench.command import new_parser, positive, run_command
 from bench.result import open_folder, print_table, show_spread, write_result
 from bench.spread import spread
+from lamas_local.baselines import PENALTY
 from lamas_local.config import Config, ConfigError, ObjectiveConfig
 from lamas_local.evaluation import evaluate, summarise_policy
 from lamas_local.policy import LearnedPolicy
@@ -153,9 +155,10 @@ def goal_config(config: Config, goal: Goal, seed: int) -> Config:
         ConfigError: the goal is none, such as a budget of 0 s.
     """
     try:
-        objective = ObjectiveConfig.model_validate({**config.objective.model_dump(), **goal.settings})
-    except ValueError as error:
-        raise ConfigError(f"{goal.title}: {' '.join(str(error).split())}") from error
+        objective = ObjectiveConfig.model_validate({**config.objective.model_dump(), **PENALTY, **goal.settings})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{goal.title}: {first['msg']}, got {first['input']!r}") from error
     return config.model_copy(update={"objective": objective, "seed": seed})
 
 

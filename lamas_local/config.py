@@ -261,7 +261,7 @@ class ObjectiveConfig(Section):
     controller) or `fixed:A,B+C`."""
     score_floor_queries: PositiveInt = 64
     """Training queries on which the baseline's score is measured."""
-    multiplier_rate: PositiveFloat = 0.05
+    multiplier_rate: PositiveFloat = 0.07
     """What each step adds to the log-multiplier, per relative violation of the constraint."""
     multiplier_damping: NonNegativeFloat = 5.0
     """What is added to it for that step only, per relative violation, so that it neither overshoots nor swings."""

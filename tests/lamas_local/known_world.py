@@ -37,10 +37,9 @@ class ManyProblems(OneProblemTask):
 
 @dataclass
 class KnownWorld:
-    """Stands for an executor; every rollout begins at 0 s. `unit_s` stretches all durations."""
+    """Stands for an executor; every rollout begins at 0 s."""
 
     seed: int
-    unit_s: float = 1.0
 
     async def run(self, plan: Plan) -> RolloutTrace:
         """Layers with barriers, then the vote."""
@@ -70,7 +69,7 @@ class KnownWorld:
             return RIGHT if rng.random() < chance + ease else f"wrong {rng.randrange(6)}"
 
         num_samples = 3 if name == "MultiGenerateCoT" else 1
-        seconds = max(SECONDS[name] * math.exp(rng.gauss(0.0, 0.3)) for _ in range(num_samples)) * self.unit_s
+        seconds = max(SECONDS[name] * math.exp(rng.gauss(0.0, 0.3)) for _ in range(num_samples))
         if name == "ScEnsemble":
             added, num_replaced = ([vote(solutions)] if solutions else []), len(solutions)
         elif name == "SelfRefine":

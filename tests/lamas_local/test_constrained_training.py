@@ -20,7 +20,7 @@ NUM_QUERIES = 400
 """Their mean seconds are known to about 4%, their 95th percentile and their score to 5%."""
 
 
-async def trained(run_dir: Path, unit_s: float = 1.0, **objective: Any) -> tuple[Trainer, list[RolloutTrace]]:
+async def trained(run_dir: Path, **objective: Any) -> tuple[Trainer, list[RolloutTrace]]:
     """60 steps of 16 rollouts, then test queries by a draw each."""
     config = make_config(
         run_dir,
@@ -30,7 +30,7 @@ async def trained(run_dir: Path, unit_s: float = 1.0, **objective: Any) -> tuple
         trainer={"queries_per_step": 4, "rollouts_per_query": 4, "learning_rate": 0.015},
     )
     trainer = make_trainer(config, task=ManyProblems())
-    world = KnownWorld(config.seed, unit_s)
+    world = KnownWorld(config.seed)
     trainer.executor = cast("Executor", world)
     for _ in range(60):
         await trainer.train_step()
@@ -44,10 +44,9 @@ def seconds(traces: list[RolloutTrace]) -> list[float]:
     return [trace.ended - trace.started for trace in traces]
 
 
-@pytest.mark.parametrize(("budget_s", "unit_s"), [(3.0, 1.0), (0.3, 0.1)])
-async def test_a_budget_is_reached_and_used(tmp_path: Path, budget_s: float, unit_s: float) -> None:
-    _, traces = await trained(tmp_path, unit_s, kind="latency_budget", latency_budget_s=budget_s)
-    assert fmean(seconds(traces)) == pytest.approx(budget_s, rel=0.15)
+async def test_a_budget_is_reached_and_used(tmp_path: Path) -> None:
+    _, traces = await trained(tmp_path, kind="latency_budget", latency_budget_s=3.0)
+    assert fmean(seconds(traces)) == pytest.approx(3.0, rel=0.15)
     assert fmean(trace.score or 0.0 for trace in traces) > 0.36, "more than the fastest operator alone"
 
 
@@ -58,16 +57,16 @@ async def test_a_bound_on_the_tail_is_reached(tmp_path: Path) -> None:
 
 
 async def test_a_floor_is_kept_in_fewer_seconds(tmp_path: Path) -> None:
-    trainer, traces = await trained(tmp_path, kind="score_floor", score_floor_share=0.9)
-    assert trainer.dual is not None
-    assert trainer.dual.target is not None
-    assert fmean(trace.score or 0.0 for trace in traces) == pytest.approx(trainer.dual.target, rel=0.15)
-    assert fmean(seconds(traces)) < 0.8 * 6.5, "an untrained controller takes more than 6.5 s"
+    """The untrained controller scores 0.55 in 6.8 s."""
+    floor = {"score_floor_share": 0.8, "score_floor_baseline": 0.55}
+    _, traces = await trained(tmp_path, kind="score_floor", **floor)
+    assert fmean(trace.score or 0.0 for trace in traces) == pytest.approx(0.44, rel=0.15)
+    assert fmean(seconds(traces)) < 5.0
 
 
-async def test_a_budget_below_the_fastest_operator_ends_at_the_fastest(tmp_path: Path) -> None:
+async def test_a_budget_below_the_fastest_operator_ends_near_the_fastest(tmp_path: Path) -> None:
     """Generate alone takes 1.05 s on average; the run says how far off it is instead of failing."""
     trainer, traces = await trained(tmp_path, kind="latency_budget", latency_budget_s=0.5)
     assert trainer.dual is not None
-    assert fmean(seconds(traces)) < 2.0
-    assert trainer.dual.metrics()["constraint_value"] == pytest.approx(fmean(seconds(traces)), rel=0.15)
+    assert 1.0 < fmean(seconds(traces)) < 2.0
+    assert 1.0 < trainer.dual.value < 2.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lamas_local.config import ObjectiveConfig
-from lamas_local.dual_ascent import BOUND, FLOOR_GAIN, START, DualAscent, RunningMean
+from lamas_local.dual_ascent import BOUND, FLOOR_GAIN, START, TAIL_WINDOW, DualAscent, RunningMean
 
 
 def budget(seconds: float = 2.0, **settings: Any) -> DualAscent:
@@ -128,35 +128,20 @@ def test_the_tail_of_a_known_distribution(distribution: Any, size: int) -> None:
     assert np.std(errors) < 0.2
 
 
-def test_the_tail_follows_a_change_of_scale_long_before_the_window_has_passed() -> None:
+def test_the_tail_follows_a_change_of_scale_before_the_window_has_passed() -> None:
     rng = np.random.default_rng(1)
     dual = budget(2.0, latency_budget_statistic="p95")
+    lengths: list[float] = []
     for scale in [3.0] * 30 + [1.0] * 12:
-        dual.observe((scale * rng.gamma(4.0, size=16)).tolist(), [1.0])
+        lengths += (scale * rng.gamma(4.0, size=16)).tolist()
+        dual.observe(lengths[-16:], [1.0])
     truth = float(stats.gamma(4.0).ppf(0.95))
     assert dual.value == pytest.approx(truth, rel=0.2)
-    assert np.percentile(rng.gamma(4.0, size=64 * 16).tolist() + (3 * rng.gamma(4.0, size=192)).tolist(), 95) > truth
-
-
-def settle(dual: DualAscent, num_steps: int) -> list[float]:
-    """Seconds of a made-up policy that goes a tenth of the way at each step to what its multiplier deserves."""
-    length, lengths = 6.0, []
-    for _ in range(num_steps):
-        dual.observe([length], [1.0])
-        length += 0.1 * (6.0 / (1.0 + 2.0 * math.exp(dual.log_multiplier)) - length)
-        lengths.append(length)
-    return lengths
-
-
-@pytest.mark.parametrize("seconds", [1.5, 3.0, 4.5])
-def test_it_settles_on_a_slow_policy_where_the_integral_alone_swings(seconds: float) -> None:
-    damped, bare = settle(budget(seconds), 150), settle(budget(seconds, multiplier_damping=0.0), 150)
-    assert damped[-50:] == pytest.approx([seconds] * 50, rel=0.05)
-    assert min(damped) > 0.9 * seconds
-    assert max(abs(one - seconds) for one in bare[50:]) > max(abs(one - seconds) for one in damped[50:])
+    assert np.percentile(lengths[-TAIL_WINDOW:], 95) > 1.4 * truth, "the window's own percentile is far behind"
 
 
 def test_a_slack_budget_costs_next_to_nothing() -> None:
     dual = budget(10.0)
-    settle(dual, 100)
-    assert dual.weights().latency * 6.0 < 0.02
+    for _ in range(100):
+        dual.observe([6.0], [1.0])
+    assert dual.weights().latency * 6.0 < 0.01
