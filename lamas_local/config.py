@@ -311,12 +311,11 @@ class ObjectiveConfig(Section):
 class ReuseConfig(Section):
     """Operator runs used again in training: what an operator made of a query stands for its run in any architecture."""
 
-    num_queries: PositiveInt = 32
-    """Training goes over so many queries again and again; all of a split that has fewer."""
+    steps_per_query: PositiveInt = 4
+    """Steps that each query is trained on, in a row; then a new query takes its place. A later pass over the split runs
+    everything anew."""
     runs_per_input: PositiveInt = 2
     """Independent runs of an operator on a query and on what it reads there, of which rollouts draw one."""
-    refresh: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of those that new runs replace from one pass over the queries to the next."""
     max_runs: PositiveInt = 20_000
     """Runs kept; the least recently used go first, and are run again where they are drawn again."""
 

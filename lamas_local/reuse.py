@@ -25,15 +25,17 @@ from typing import NamedTuple
 from lamas_local.config import Config, ConfigError, ReuseConfig
 from lamas_local.operator_call import RunningCall
 from lamas_local.operators.base import Update
-from lamas_local.seeds import derive_seed
+from lamas_local.seeds import derive_seed, occasion
 from lamas_local.trace import OperatorSpan, Recording, RolloutTrace
 from serving.clock import now
 
 
 class Input(NamedTuple):
-    """All that the law of an operator's run depends on."""
+    """All that the law of an operator's run depends on, and the pass: a later one samples anew."""
 
     query_id: str
+    epoch: int
+    """Which pass over the split, from 0."""
     operator: str
     solutions: tuple[str, ...]
     """What the operator reads, in order."""
@@ -61,7 +63,7 @@ class RunPool:
                 for span in layer.operators:
                     if span.recording is not None:
                         kept = span.recording
-                        pool._keep((Input(trace.query_id, span.name, kept.solutions), kept.place), span)
+                        pool._keep((Input(trace.query_id, kept.epoch, span.name, kept.solutions), kept.place), span)
         return pool
 
     def __len__(self) -> int:
@@ -89,7 +91,8 @@ class RunPool:
             raise
         finally:
             del self._running[place]
-        span = replace(span, recording=Recording(place[1], call.solutions, update.added))
+        wanted, number = place
+        span = replace(span, recording=Recording(number, wanted.epoch, wanted.solutions, update.added))
         running.set_result(span)
         self._keep(place, span)
         return span, update
@@ -111,7 +114,7 @@ class RolloutRuns:
     """Deals one rollout its places."""
 
     def __init__(self, pool: RunPool, seed: int, epoch: int) -> None:
-        """Args: the runs so far; the rollout's own seed; the pass over the queries, from 0."""
+        """Args: the runs so far; the rollout's own seed; the pass over the split, from 0."""
         self.pool = pool
         self.seed = seed
         self.epoch = epoch
@@ -123,27 +126,24 @@ class RolloutRuns:
         Raises:
             ConfigError: as `RunningCall.run`.
         """
-        wanted = Input(call.query.id, call.operator.name, call.solutions)
-        place = deal(self.pool.config, self.seed, self.epoch, wanted, self._num_dealt[wanted])
+        wanted = Input(call.query.id, self.epoch, call.operator.name, call.solutions)
+        place = deal(self.pool.config.runs_per_input, self.seed, wanted, self._num_dealt[wanted])
         self._num_dealt[wanted] += 1
         # Seeded by its place on the tape, so that it does not matter which rollout comes first and runs it.
         label = f"{wanted.operator}#{place + 1}" if place else wanted.operator
-        call.identity = (wanted.query_id, "tape", derive_seed(*wanted.solutions), label)
+        call.identity = (occasion(call.query.id, self.epoch), "tape", derive_seed(*wanted.solutions), label)
         return await self.pool.run((wanted, place), call)
 
 
-def deal(config: ReuseConfig, seed: int, epoch: int, wanted: Input, num_dealt: int) -> int:
+def deal(runs_per_input: int, seed: int, wanted: Input, num_dealt: int) -> int:
     """The place that a rollout gets on an input's tape after `num_dealt` others there.
 
-    `runs_per_input` places in a random order, then those behind them. The places move up by the share `refresh` of them
-    from one pass over the queries to the next.
+    The first `runs_per_input` places come first, in a random order, then those behind them.
     """
-    size = config.runs_per_input
-    start = int(epoch * size * config.refresh + 1e-9)
-    if num_dealt >= size:
-        return start + num_dealt
-    rng = random.Random(derive_seed(seed, *wanted[:2], *wanted.solutions))
-    return start + rng.sample(range(size), size)[num_dealt]
+    if num_dealt >= runs_per_input:
+        return num_dealt
+    rng = random.Random(derive_seed(seed, wanted.query_id, wanted.operator, *wanted.solutions))
+    return rng.sample(range(runs_per_input), runs_per_input)[num_dealt]
 
 
 def check_reuse(config: Config) -> None:

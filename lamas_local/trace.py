@@ -85,6 +85,8 @@ class Recording:
 
     place: int
     """Which of the independent runs of its operator on its query and on `solutions` it is, from 0."""
+    epoch: int
+    """The pass over the split that it belongs to."""
     solutions: tuple[str, ...]
     """What it read."""
     added: tuple[str, ...]

@@ -107,16 +107,14 @@ class Trainer:
     def draw_batch(self) -> tuple[list[Plan], list[Draw]]:
         """The next queries of the training split, with `rollouts_per_query` architectures each.
 
-        A finite split starts over at its end, and with `reuse` after `num_queries`; each pass draws with seeds of its
-        own, and samples with seeds of its own where nothing is reused.
+        A finite split starts over at its end; each pass draws and samples with seeds of its own.
         """
         trainer = self.config.trainer
-        size = num_training_queries(self.config.trainer, self.task)
+        size = self.task.num_examples("train")
         plans: list[Plan] = []
         draws: list[Draw] = []
-        first = self.step * trainer.queries_per_step
-        positions = range(first, first + trainer.queries_per_step)
-        examples = [self.task.example("train", position % size if size else position) for position in positions]
+        positions = training_positions(trainer, self.step)
+        examples = [self.task.example("train", position) for position in positions]
         embeddings = self.embedder.embed([example.query.problem for example in examples])
         for position, example, embedding in zip(positions, examples, embeddings, strict=True):
             epoch = position // size if size else 0
@@ -219,10 +217,11 @@ class Trainer:
             self.pool = RunPool.of(self.config.trainer.reuse, traces)
 
 
-def num_training_queries(config: TrainerConfig, task: Task) -> int | None:
-    """Distinct queries that training goes over; None where there is no last one."""
-    size = task.num_examples("train")
-    return size if config.reuse is None else min(config.reuse.num_queries, size or config.reuse.num_queries)
+def training_positions(config: TrainerConfig, step: int) -> range:
+    """Where a step's queries stand in the training split. With `reuse`, each stays for `steps_per_query` steps."""
+    steps_per_query = 1 if config.reuse is None else config.reuse.steps_per_query
+    first = step * config.queries_per_step // steps_per_query
+    return range(first, first + config.queries_per_step)
 
 
 def make_adam(controller: Controller, config: TrainerConfig) -> torch.optim.Adam:

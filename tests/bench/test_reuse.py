@@ -20,7 +20,7 @@ SETTINGS = [
     *("--latency.signal", "tokens", "--controller.num-layers", "2", "--evaluation.num-queries", "3"),
     *("--trainer.num-steps", "4", "--trainer.queries-per-step", "2"),
 ]
-REUSE = ["--trainer.reuse.num-queries", "2"]
+REUSE = ["--trainer.reuse.steps-per-query", "4"]
 
 
 def result(output: Path) -> dict[str, Any]:

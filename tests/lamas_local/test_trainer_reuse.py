@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lamas_local.latency import measure
 from lamas_local.trace import RolloutTrace, read_traces, to_json
-from lamas_local.trainer import Trainer, num_training_queries
+from lamas_local.trainer import Trainer, training_positions
 from serving.types import Completion, GenerationRequest, RequestTiming
 from tests.lamas_local.builders import OneProblemTask, ScriptedEngine, make_config, make_trainer
 
-REUSE: dict[str, Any] = {"num_queries": 3, "runs_per_input": 2, "refresh": 0.25}
+REUSE: dict[str, Any] = {"steps_per_query": 4, "runs_per_input": 2}
 TRAINER: dict[str, Any] = {"queries_per_step": 2, "rollouts_per_query": 4, "num_steps": 6, "checkpoint_every": 2}
 REUSED: dict[str, Any] = {
     "latency": {"signal": "calibrated"},
@@ -61,17 +65,41 @@ def metrics_of(trainer: Trainer) -> list[dict[str, Any]]:
     return [json.loads(line) for line in trainer.folder.metrics.read_text().splitlines()]
 
 
-async def test_it_goes_over_its_queries_again_and_again(tmp_path: Path) -> None:
+async def test_a_query_is_trained_on_for_some_steps_in_a_row(tmp_path: Path) -> None:
     trainer, _ = await train(tmp_path)
-    queries = [f"arithmetic-train-{i % 3}" for i in range(12) for _ in range(4)]
+    positions = [0, 1, 0, 1, 1, 2, 1, 2, 2, 3, 2, 3]
+    queries = [f"arithmetic-train-{position}" for position in positions for _ in range(4)]
     assert [trace.query_id for trace in read_traces(trainer.folder.traces)] == queries
 
 
-@pytest.mark.parametrize(("size", "expected"), [(None, 3), (2, 2), (9, 3)])
-def test_a_split_that_is_smaller_is_gone_over_whole(size: int | None, expected: int) -> None:
-    task = OneProblemTask(size=size)
-    assert num_training_queries(make_config(trainer={"reuse": REUSE}).trainer, task) == expected
-    assert num_training_queries(make_config().trainer, task) == size
+@given(queries=st.integers(1, 9), steps_per_query=st.integers(1, 9))
+def test_every_query_takes_part_in_as_many_steps(queries: int, steps_per_query: int) -> None:
+    settings = {"queries_per_step": queries, "reuse": {"steps_per_query": steps_per_query}}
+    config = make_config(trainer=settings).trainer
+    steps = [training_positions(config, step) for step in range(3 * steps_per_query + 3)]
+    assert steps[0] == range(queries)
+    assert all(
+        after.start - before.start <= -(-queries // steps_per_query) for before, after in itertools.pairwise(steps)
+    )
+    visits = Counter(position for step in steps for position in step)
+    middle = range(queries, steps[-1].start)  # neither there at the first step nor at the last one
+    assert all(visits[position] == steps_per_query for position in middle) or queries % steps_per_query
+    assert all(abs(visits[position] - steps_per_query) <= 1 for position in middle)
+
+
+def test_without_reuse_every_step_has_new_queries() -> None:
+    config = make_config(trainer={"queries_per_step": 3}).trainer
+    assert [training_positions(config, step) for step in range(2)] == [range(3), range(3, 6)]
+
+
+async def test_a_split_that_starts_over_samples_anew(tmp_path: Path) -> None:
+    engine = ScriptedEngine()
+    settings = {**REUSED, "latency": {"signal": "tokens"}}
+    trainer = make_trainer(make_config(tmp_path, **settings), engine, OneProblemTask(size=1))
+    for _ in range(4):
+        await trainer.train_step()  # of the only query, on the first two passes and, in the last steps, on the third
+    seen = {request.request_id.split("/")[1] for request in engine.requests}
+    assert seen == {"train-0", "train-0@1", "train-0@2"}
 
 
 async def test_the_engine_works_for_live_runs_only(tmp_path: Path) -> None:
