@@ -252,7 +252,7 @@ def test_a_batch_that_fails_is_one_sentence_and_status_1(tmp_path: Path, capsys:
     assert main(write_config(tmp_path / "run", engine={"max_model_len": 50})) == 1
     *_, sentence = capsys.readouterr().err.splitlines()
     assert sentence.startswith("lamas-local: 4 of 4 rollouts failed, ")
-    assert "EngineError: the prompt has" in sentence
+    assert "RequestRefusedError: the prompt has" in sentence
 
 
 # Before anything is replaced
