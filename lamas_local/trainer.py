@@ -76,7 +76,7 @@ class Trainer:
 
     async def train_step(self) -> tuple[Metrics, list[RolloutTrace]]:
         """One batch and one update (LAMaS sec. 3)."""
-        started = time.monotonic()
+        started = time.monotonic()  # real seconds, in a simulation too: `step_s` is what a step costs this machine
         plans, draws = self.draw_batch()
         traces = await asyncio.gather(*(self.executor.run(plan) for plan in plans))
         self.folder.append_traces(traces)  # before they are judged, so that a failed batch can be looked into
