@@ -314,7 +314,7 @@ class ReuseConfig(Section):
     steps_per_query: PositiveInt = 4
     """Steps that each query is trained on, in a row; then a new query takes its place. A later pass over the split runs
     everything anew."""
-    runs_per_input: PositiveInt = 2
+    runs_per_input: PositiveInt = 1
     """Independent runs of an operator on a query and on what it reads there, of which rollouts draw one."""
     max_runs: PositiveInt = 20_000
     """Runs kept; the least recently used go first, and are run again where they are drawn again."""

@@ -41,16 +41,16 @@ def test_compare_pairs_queries() -> None:
 
     evaluated = {WITHOUT: rollouts(WITHOUT, [1, 0, 1, 0], 2.0), WITH: rollouts(WITH, [1, 1, 0, 0], 1.5)[::-1]}
     reached = compare({WITHOUT: cost(400), WITH: cost(100)}, evaluated)
-    assert astuple(reached) == pytest.approx((0.25, 0.0, (2 / 3) ** 0.5 / 2, 0.75))
+    assert astuple(reached) == pytest.approx((0.25, 0.0, (2 / 3) ** 0.5 / 2, (1 / 3) ** 0.5 / 2, 0.75))
 
 
 @pytest.mark.parametrize(
     ("reached", "missed"),
     [
-        (Reached(0.25, -0.04, 0.04, 1.1), set()),
-        (Reached(0.1, 0.2, 0.04, 0.5), set()),
-        (Reached(0.26, -0.041, 0.04, 1.11), {"tokens", "score", "seconds"}),
-        (Reached(0.1, -0.01, None, 1.0), {"score"}),
+        (Reached(0.25, -0.04, 0.01, 0.04, 1.1), set()),
+        (Reached(0.1, 0.2, 0.01, 0.04, 0.5), set()),
+        (Reached(0.26, -0.041, 0.09, 0.04, 1.11), {"tokens", "score", "seconds"}),
+        (Reached(0.1, -0.01, None, None, 1.0), {"score"}),
     ],
 )
 def test_targets(reached: Reached, missed: set[str]) -> None:
