@@ -118,7 +118,7 @@ class VllmEngine:
             EngineDeadError: the engine has died or was closed; every later request fails alike.
         """
         submitted = time.monotonic()
-        async with aclosing(self._outputs(request, sampling_params(request))) as outputs:
+        async with aclosing(self._outputs(request, is_streamed=False)) as outputs:
             output = [output async for output in outputs][-1]  # the only one
         return _completion(request, output, submitted, time.monotonic())
 
@@ -140,7 +140,7 @@ class VllmEngine:
         """
         submitted = time.monotonic()
         text, num_tokens, output = "", 0, None
-        async with aclosing(self._outputs(request, sampling_params(request, is_streamed=True))) as outputs:
+        async with aclosing(self._outputs(request, is_streamed=True)) as outputs:
             async for output in outputs:
                 sample = output.outputs[0]
                 text, num_tokens = text + sample.text, num_tokens + len(sample.token_ids)
@@ -151,9 +151,7 @@ class VllmEngine:
         # The last output holds the last piece only.
         yield _completion(request, output, submitted, time.monotonic(), text, num_tokens)
 
-    async def _outputs(
-        self, request: GenerationRequest, parameters: SamplingParams
-    ) -> AsyncGenerator[RequestOutput, None]:
+    async def _outputs(self, request: GenerationRequest, *, is_streamed: bool) -> AsyncGenerator[RequestOutput, None]:
         """vLLM's own outputs, and its errors as ours."""
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError as VllmEngineDeadError
@@ -168,7 +166,7 @@ class VllmEngine:
                 f"than the model's {self._max_model_len}; shorten the prompt or lower max_tokens"
             )
         try:
-            prompt = tokens_input(list(prompt_tokens))
+            prompt, parameters = tokens_input(list(prompt_tokens)), sampling_params(request, is_streamed=is_streamed)
             # Closed with this generator: only that aborts the request in the engine.
             async with aclosing(self._llm.generate(prompt, parameters, request.request_id)) as outputs:
                 async for output in outputs:
