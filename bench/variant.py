@@ -70,6 +70,8 @@ PUBLISHED_LEARNING: Sections = {
 VARIANTS: tuple[Variant, ...] = (
     Variant("maas-sequential", {}, mode="sequential", run="maas-layered"),
     Variant("maas-layered", _joined(BASELINES["maas"], _LAYERED)),
+    # What dataflow saves without having been trained for.
+    Variant("maas-dataflow", {}, mode="dataflow", run="maas-layered"),
     # LAMaS as published: with the papers' own learning settings, with the configuration's, and with a swept weight.
     Variant("lamas-own-settings", _joined(BASELINES["lamas"], PUBLISHED_LEARNING)),
     Variant("lamas", BASELINES["lamas"]),
