@@ -67,6 +67,8 @@ def test_every_run_has_as_many_rollouts() -> None:
 def test_one_maas_controller_runs_in_three_modes() -> None:
     variants = [VARIANT[f"maas-{mode}"] for mode in ("sequential", "layered", "dataflow")]
     assert {Candidate(variant).run for variant in variants} == {"maas-layered"}
+    assert len({config_of(variant.name).model_dump_json() for variant in variants}) == 1
+    assert config_of("maas-layered").objective.credit == "none"
     assert [variant.mode for variant in variants] == ["sequential", "layered", "dataflow"]
 
 
