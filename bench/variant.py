@@ -24,7 +24,7 @@ class Variant:
     mode: ExecutionMode = "layered"
     """How it is evaluated."""
     run: str = ""
-    """The variant whose trained controller it takes; its own when empty."""
+    """The variant whose trained controller it takes, with the same changes; its own when empty."""
     is_swept: bool = False
     """Whether it is trained once with each latency weight of the sweep."""
     is_ours: bool = False
@@ -49,7 +49,7 @@ def _clock(signal: str, credit: str) -> Sections:
     }
 
 
-_LAYERED: Sections = {"execution": {"mode": "layered"}}
+_MAAS = _joined(BASELINES["maas"], {"execution": {"mode": "layered"}})
 _TOKENS = _joined(_clock("tokens", "critical_path"), {"latency": {"tokens_per_second": 50.0}})
 _TO_GO = _clock("calibrated", "to_go")
 _DATAFLOW: Sections = {"execution": {"mode": "dataflow"}}
@@ -68,8 +68,10 @@ PUBLISHED_LEARNING: Sections = {
 """The papers' settings where the configuration has found better ones (DESIGN.md section 8)."""
 
 VARIANTS: tuple[Variant, ...] = (
-    Variant("maas-sequential", {}, mode="sequential", run="maas-layered"),
-    Variant("maas-layered", _joined(BASELINES["maas"], _LAYERED)),
+    Variant("maas-sequential", _MAAS, mode="sequential", run="maas-layered"),
+    Variant("maas-layered", _MAAS),
+    # What dataflow saves without having been trained for.
+    Variant("maas-dataflow", _MAAS, mode="dataflow", run="maas-layered"),
     # LAMaS as published: with the papers' own learning settings, with the configuration's, and with a swept weight.
     Variant("lamas-own-settings", _joined(BASELINES["lamas"], PUBLISHED_LEARNING)),
     Variant("lamas", BASELINES["lamas"]),

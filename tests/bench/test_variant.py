@@ -64,15 +64,17 @@ def test_every_run_has_as_many_rollouts() -> None:
     assert counts == {768}
 
 
-def test_one_maas_controller_runs_in_two_modes() -> None:
-    first, second = VARIANT["maas-sequential"], VARIANT["maas-layered"]
-    assert Candidate(first).run == Candidate(second).run == "maas-layered"
-    assert (first.mode, second.mode) == ("sequential", "layered")
+def test_one_maas_controller_runs_in_three_modes() -> None:
+    variants = [VARIANT[f"maas-{mode}"] for mode in ("sequential", "layered", "dataflow")]
+    assert {Candidate(variant).run for variant in variants} == {"maas-layered"}
+    assert len({config_of(variant.name).model_dump_json() for variant in variants}) == 1
+    assert config_of("maas-layered").objective.credit == "none"
+    assert [variant.mode for variant in variants] == ["sequential", "layered", "dataflow"]
 
 
 def test_swept_variants_come_once_a_weight_and_constrained_ones_when_asked_for() -> None:
     names = [candidate.name for candidate in choose_candidates(None, [0.1, 0.03], NOTHING)]
-    assert names[:4] == ["maas-sequential", "maas-layered", "lamas-own-settings", "lamas"]
+    assert names[:3] == ["maas-sequential", "maas-layered", "maas-dataflow"]
     assert names.count("slack@0.03") == names.count("slack@0.1") == 1
     assert not {"latency-budget", "score-floor"} & set(names)
     asked = choose_candidates(None, [0.1], NOTHING | {"latency_budget_s": 2.0})
