@@ -12,11 +12,10 @@ from typing import Any
 
 from bench.recording_engine import RecordingEngine
 from bench.served import Served
+from bench.vllm_arguments import vllm_arguments
 from lamas_local.config import Config, VllmEngineConfig
 from lamas_local.session import start_engine
-from serving import vllm_startup
 from serving.chat_tokenizer import ChatTokenizer
-from serving.models import resolve_model
 from serving.types import GenerationRequest
 from serving.vllm_engine import sampling_params
 from serving.watchdog import Watchdog
@@ -75,19 +74,10 @@ async def _ask_engine(config: Config, recorded: Recorded) -> Direct:
 
 def _generate_all(engine: VllmEngineConfig, recorded: Recorded) -> Direct:
     """In the child: the engine arguments of `VllmEngine`, the prompts as tokens, one sampling parameter set each."""
-    vllm_startup.set_environment()
+    arguments = vllm_arguments(engine)
     from vllm import LLM
     from vllm.engine.arg_utils import AsyncEngineArgs, EngineArgs
-    from vllm.platforms import current_platform
 
-    arguments = vllm_startup.engine_arguments(
-        str(resolve_model(engine.model)),
-        engine.args,
-        max_model_len=engine.max_model_len,
-        kv_cache_gib=engine.kv_cache_gib,
-        seed=0,
-        is_cpu=current_platform.is_cpu(),
-    )
     known = {field.name for field in fields(EngineArgs)}  # AsyncEngineArgs has one more, about logging
     llm = LLM(**{name: value for name, value in arguments.items() if name in known})
     tokenizer = ChatTokenizer(llm.get_tokenizer())

@@ -17,12 +17,11 @@ from bench.result import open_folder, print_table, write_result
 from bench.run_command import check_run, new_run_parser, overrides_of
 from bench.served_process import free_port, our_command, served, vllm_command
 from bench.spread import paired_ratio
+from bench.vllm_arguments import vllm_arguments
 from lamas_local.cli import RUN_FAILED
 from lamas_local.config import Config, ConfigError, VllmEngineConfig
 from lamas_local.orchestrator.backend import base_model_name
 from lamas_local.tasks import Task, load_task
-from serving.models import resolve_model
-from serving.vllm_startup import engine_arguments, set_environment
 
 NAME = "serve_overhead"
 MOST_LATENCY, LEAST_THROUGHPUT = 1.05, 0.95
@@ -93,21 +92,6 @@ def run(args: argparse.Namespace, config: Config, overrides: Sequence[str]) -> i
     print_table(f"{args.num_chats} chats × {args.repeats}, servers in turns", columns, rows)
     print(f"result: {path}")
     return 0 if num_failed == 0 else RUN_FAILED
-
-
-def vllm_arguments(engine: VllmEngineConfig) -> dict[str, Any]:
-    """What `VllmEngine.start` gives vLLM, for vLLM's own server."""
-    set_environment()  # inherited by the server
-    from vllm.platforms import current_platform
-
-    return engine_arguments(
-        str(resolve_model(engine.model)),
-        engine.args,
-        max_model_len=engine.max_model_len,
-        kv_cache_gib=engine.kv_cache_gib,
-        seed=0,
-        is_cpu=current_platform.is_cpu(),
-    )
 
 
 Blocks = dict[str, list[Block]]

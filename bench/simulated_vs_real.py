@@ -29,6 +29,7 @@ from lamas_local.executor import Executor
 from lamas_local.latency import requests
 from lamas_local.operators.roster import load_roster
 from lamas_local.run_folder import RunFolder
+from lamas_local.session import admit
 from lamas_local.simulation.engine import simulated_engine
 from lamas_local.simulation.fit import fit_to
 from lamas_local.simulation.observation import plan_of, remember_queries
@@ -38,7 +39,6 @@ from lamas_local.simulation.skill import SkilledModel
 from lamas_local.tasks import load_task
 from lamas_local.trace import RequestSpan, RolloutTrace, read_traces
 from lamas_local.virtual_time import run_virtually
-from serving.admission import AdmittedEngine
 from serving.simulated_engine import Responder, Response
 from serving.types import GenerationRequest
 
@@ -167,24 +167,8 @@ async def simulate(
     responder: Responder = SkilledModel(task, profile.skill, profile.tokens)
     if is_replay:
         responder = Replay({span.request_id: span for trace in real for span in requests(trace) if span.timing})
-    roster = load_roster(config)
     engine = simulated_engine(profile, responder, config.engine.max_model_len or 2**31)
-    admission = config.admission
-    admitted = AdmittedEngine(
-        engine,
-        requests_per_s=admission.requests_per_s,
-        max_in_flight=admission.max_in_flight,
-        deadline_s=admission.deadline_s,
-    )
-    executor = Executor(
-        admitted,
-        task,
-        roster.known.values(),
-        config.sampling,
-        config.seed,
-        [operator.name for operator in roster.finaliser],
-        abort=config.execution.abort,
-    )
+    executor = Executor.of(config, admit(engine, config.admission), task, load_roster(config))
     try:
         simulated: list[RolloutTrace] = []
         for block in blocks(real):

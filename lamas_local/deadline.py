@@ -9,16 +9,14 @@ that make a solution of it end the wait for the others.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 from lamas_local.operators.base import Update
+from lamas_local.trace import OperatorSpan
 from serving.types import Completion, Engine, EngineError, GenerationRequest, StreamingEngine
-
-if TYPE_CHECKING:
-    from lamas_local.operator_call import RunningCall
-    from lamas_local.trace import OperatorSpan
 
 GRACE_S = 0.01
 """Operators that give what they have do so within a few turns of the event loop; then all of them vote."""
@@ -52,13 +50,14 @@ class Deadline:
         """The rollout has ended: do not ring."""
         self._timer.cancel()
 
-    async def run(self, call: RunningCall) -> tuple[OperatorSpan, Update]:
-        """Run an operator; one that is stopped adds nothing."""
-        running, over = asyncio.ensure_future(call.run()), asyncio.ensure_future(self._is_over.wait())
+    async def run(
+        self, operator: Coroutine[Any, Any, tuple[OperatorSpan, Update]]
+    ) -> tuple[OperatorSpan, Update] | None:
+        """What an operator's run comes to; None where it was stopped."""
+        running, over = asyncio.ensure_future(operator), asyncio.ensure_future(self._is_over.wait())
         await _first_of(running, over)
         if running.cancelled():
-            nothing = Update(added=())
-            return call.span(nothing, is_aborted=True), nothing
+            return None
         span, update = running.result()
         if update.added:
             self._has_solution = True

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lamas_local.config import SamplingConfig
+from lamas_local.config import Config, SamplingConfig
 from lamas_local.dataflow import Node, Results, merge_layers, nodes
 from lamas_local.deadline import Deadline
 from lamas_local.finaliser import is_decided, vote
 from lamas_local.observer import Observer
 from lamas_local.operator_call import RunningCall
 from lamas_local.operators.base import EARLY_STOP, Operator, Update, merge, visible
+from lamas_local.operators.roster import Roster
 from lamas_local.reuse import RolloutRuns
 from lamas_local.sandbox import Sandbox, SandboxError
 from lamas_local.scheduler import run_dataflow
@@ -83,6 +84,20 @@ class Executor:
         self.finaliser = tuple(finaliser)
         self.sandbox = sandbox
         self.abort = abort
+
+    @classmethod
+    def of(cls, config: Config, engine: Engine, task: Task, roster: Roster, sandbox: Sandbox | None = None) -> Executor:
+        """The executor that a configuration describes, on an engine."""
+        return cls(
+            engine,
+            task,
+            roster.known.values(),
+            config.sampling,
+            config.seed,
+            [operator.name for operator in roster.finaliser],
+            sandbox,
+            abort=config.execution.abort,
+        )
 
     async def run(self, plan: Plan) -> RolloutTrace:
         """Run every layer, then the finaliser; the rollout has ended before it is scored.
@@ -165,7 +180,7 @@ class Executor:
             if node not in results:
                 layer, position = node
                 call = calls.get(node) or self._call(plan, layer, architecture[layer], position, ())
-                spans[node] = call.span(Update(added=()), is_aborted=True)
+                spans[node], _ = call.stopped()
                 if node in calls and plan.observer is not None:
                     plan.observer.ended(*node, spans[node])
         layers = [[spans[layer, i] for i in range(len(names))] for layer, names in enumerate(architecture)]
@@ -198,7 +213,7 @@ class Executor:
         copy = names[:position].count(name)
         label = f"{name}#{copy + 1}" if copy else name
         return RunningCall(
-            executor=self,
+            workplace=self,
             operator=operator,
             query=plan.example.query,
             run_name=f"{plan.policy}-{plan.step}",
@@ -212,14 +227,15 @@ class Executor:
 async def _run(plan: Plan, call: RunningCall, node: Node) -> tuple[OperatorSpan, Update]:
     """Run an operator, or take its run from a record; past the deadline it is not begun, and stopped where it runs."""
     if plan.deadline is not None and plan.deadline.is_over:
-        nothing = Update(added=())
-        return call.span(nothing, is_aborted=True), nothing
+        return call.stopped()
     if plan.observer is not None:
         plan.observer.started(*node, call.operator.name)
     if plan.runs is not None:
         span, update = await plan.runs.run(call)
+    elif plan.deadline is not None:
+        span, update = await plan.deadline.run(call.run()) or call.stopped()
     else:
-        span, update = await (call.run() if plan.deadline is None else plan.deadline.run(call))
+        span, update = await call.run()
     if plan.observer is not None:
         plan.observer.ended(*node, span)
     return span, update

@@ -5,28 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from lamas_local.config import ConfigError
+from lamas_local.config import ConfigError, SamplingConfig
 from lamas_local.deadline import Beginning, Deadline
 from lamas_local.operators.base import Operator, OperatorError, Update, max_added, needs_solution
 from lamas_local.prompt import FittedPrompt, Prompt, fit_prompt
 from lamas_local.sandbox import Sandbox, SandboxError, SandboxResult
 from lamas_local.seeds import derive_seed
-from lamas_local.tasks.base import Query, TaskPrompts
+from lamas_local.tasks.base import Query, Task, TaskPrompts
 from lamas_local.trace import Failure, OperatorSpan, RequestSpan, Step, ToolSpan
 from serving.clock import now
-from serving.types import EngineDeadError, EngineError, GenerationRequest, Message
+from serving.types import Engine, EngineDeadError, EngineError, GenerationRequest, Message
 
-if TYPE_CHECKING:
-    from lamas_local.executor import Executor
+
+class Workplace(Protocol):
+    """What every operator works with; the executor is one."""
+
+    engine: Engine
+    task: Task
+    sampling: SamplingConfig
+    seed: int
+    sandbox: Sandbox | None
 
 
 @dataclass(slots=True)
 class RunningCall:
     """An `OperatorCall` on the real engine and sandbox; `steps` holds the spans of what was done."""
 
-    executor: Executor
+    workplace: Workplace
     operator: Operator
     query: Query
     """Not the example: gold answers and hidden tests stay out of an operator's reach."""
@@ -76,6 +83,11 @@ class RunningCall:
             is_aborted=is_aborted,
         )
 
+    def stopped(self) -> tuple[OperatorSpan, Update]:
+        """What is kept of it where it was not begun or not let finish: nothing it made."""
+        nothing = Update(added=())
+        return self.span(nothing, is_aborted=True), nothing
+
     @property
     def problem(self) -> str:
         """The query's text."""
@@ -89,11 +101,11 @@ class RunningCall:
     @property
     def prompts(self) -> TaskPrompts:
         """The task's own pieces of prompt."""
-        return self.executor.task.prompts
+        return self.workplace.task.prompts
 
     def extract_answer(self, solution: str) -> str | None:
         """The task's reading of a solution."""
-        return self.executor.task.extract_answer(solution)
+        return self.workplace.task.extract_answer(solution)
 
     async def run_python(self, code: str, function: str | None = None) -> SandboxResult:
         """Run a program in the sandbox: one step, one span."""
@@ -105,11 +117,11 @@ class RunningCall:
 
     @property
     def _sandbox(self) -> Sandbox:
-        if self.executor.sandbox is None:
+        if self.workplace.sandbox is None:
             raise ConfigError(
                 f"operators: {self.operator.name} runs Python, so its class must have `needs_sandbox = True`"
             )
-        return self.executor.sandbox
+        return self.workplace.sandbox
 
     async def _tool(self, name: str, running: Awaitable[SandboxResult]) -> SandboxResult:
         asked = now()
@@ -144,10 +156,10 @@ class RunningCall:
         return await self._complete_all([self._fit(prompt) for prompt in prompts], None, stop)
 
     def _fit(self, prompt: Prompt) -> FittedPrompt:
-        engine = self.executor.engine
+        engine = self.workplace.engine
         if self.query.context:
             prompt = replace(prompt, context=self.query.context)
-        return fit_prompt(prompt, engine, engine.max_model_len - self.executor.sampling.max_tokens)
+        return fit_prompt(prompt, engine, engine.max_model_len - self.workplace.sampling.max_tokens)
 
     async def _complete_all(
         self, prompts: Sequence[FittedPrompt], choices: tuple[str, ...] | None, stop: tuple[str, ...]
@@ -179,7 +191,7 @@ class RunningCall:
         choices: tuple[str, ...] | None,
         stop: tuple[str, ...],
     ) -> GenerationRequest:
-        sampling = self.executor.sampling
+        sampling = self.workplace.sampling
         place = (*self.identity, step, sample)
         return GenerationRequest(
             request_id="/".join(str(part) for part in (self.run_name, *place)),
@@ -187,7 +199,7 @@ class RunningCall:
             max_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
-            seed=derive_seed(self.executor.seed, *place),
+            seed=derive_seed(self.workplace.seed, *place),
             choices=choices,
             stop=stop,
         )
@@ -196,7 +208,7 @@ class RunningCall:
         assert request.seed is not None
         seed = request.seed
         started = now()
-        engine = self.executor.engine
+        engine = self.workplace.engine
         try:
             completion = await (
                 engine.generate(request) if self.deadline is None else self.deadline.ask(engine, request)

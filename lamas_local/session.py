@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from lamas_local.config import Config, ConfigError, FakeEngineConfig, HumanEvalTaskConfig, SimulatedEngineConfig
+from lamas_local.config import (
+    AdmissionConfig,
+    Config,
+    ConfigError,
+    FakeEngineConfig,
+    HumanEvalTaskConfig,
+    SimulatedEngineConfig,
+)
 from lamas_local.controller import Controller
 from lamas_local.embedding import Embedder, FakeEmbedder, SentenceEmbedder
 from lamas_local.executor import Executor
@@ -81,16 +88,7 @@ class Session:
                     f"may have {engine.max_model_len} tokens (engine.max_model_len)"
                 )
             opened.pop_all()
-        executor = Executor(
-            engine,
-            task,
-            roster.known.values(),
-            config.sampling,
-            config.seed,
-            [operator.name for operator in roster.finaliser],
-            sandbox,
-            abort=config.execution.abort,
-        )
+        executor = Executor.of(config, engine, task, roster, sandbox)
         return cls(config, task, roster.drawn, embedder, engine, executor)
 
     def new_controller(self) -> Controller:
@@ -153,10 +151,11 @@ async def start_engine_and_embedder(config: Config, task: Task) -> tuple[Admitte
         serving.types.EngineStartError: the engine cannot start.
     """
     load_embedder = find_embedder(config)
+    children = multiprocessing.active_children()
     starting = asyncio.ensure_future(start_engine(config, task))
     try:
         # Not before this process has imported all of vLLM: two threads at it would find packages half-made.
-        while not starting.done() and not multiprocessing.active_children():
+        while not starting.done() and set(multiprocessing.active_children()) <= set(children):
             await asyncio.wait([starting], timeout=0.1)
         embedder = await asyncio.to_thread(load_embedder)
         return await starting, embedder
@@ -197,7 +196,11 @@ async def start_engine(config: Config, task: Task | None = None) -> AdmittedEngi
             max_model_len=config.engine.max_model_len,
             kv_cache_gib=config.engine.kv_cache_gib,
         )
-    admission = config.admission
+    return admit(engine, config.admission)
+
+
+def admit(engine: Engine, admission: AdmissionConfig) -> AdmittedEngine:
+    """The engine behind its admission."""
     return AdmittedEngine(
         engine,
         requests_per_s=admission.requests_per_s,

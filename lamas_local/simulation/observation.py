@@ -54,15 +54,8 @@ async def observations(traces: Sequence[RolloutTrace], task: RememberingTask, co
     spans = {span.request_id: span for trace in traces for span in requests(trace) if span.timing is not None}
     engine = ReplayEngine(spans, config.engine.max_model_len or 2**31)
     roster = load_roster(config)
-    executor = Executor(
-        engine,
-        task,
-        roster.known.values(),
-        config.sampling,
-        config.seed,
-        [operator.name for operator in roster.finaliser],
-        abort=False,
-    )
+    executor = Executor.of(config, engine, task, roster)
+    executor.abort = False  # every request that was asked then is asked again
     for trace in traces:
         used = {name for layer in trace.architecture for name in layer}
         if any(needs_sandbox(roster.known[name]) for name in (*used, *config.finaliser)):
