@@ -1,7 +1,7 @@
 """What training does where tokens and clock disagree about who is slow: once with either signal, all else equal.
 
 Both controllers learn from the same queries and seeds and are evaluated on the same ones, beside the untrained
-controller and each operator alone, which says what it costs in tokens and in seconds. `configs/examples/handbook.yaml`
+controller and each operator alone, which says what it costs in tokens and in seconds. `configs/examples/many_shot.yaml`
 is such a case: an operator that reads much and writes little.
 """
 

@@ -48,15 +48,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(command: Sequence[str], port: int, ready_path: str, log: Path) -> Iterator[Served]:
-    """Start `command`, which listens on `port`, and wait until `ready_path` answers 200.
+def served(
+    command: Sequence[str], port: int, ready_path: str, log: Path, stdout: Path | None = None
+) -> Iterator[Served]:
+    """Start `command`, which listens on `port`, and wait until `ready_path` answers 200; it writes to `log`.
 
     Raises:
         ConfigError: it ended, or was not ready in `START_S`; names its log.
     """
     url = f"http://127.0.0.1:{port}"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ})
+    with log.open("ab") as errors, (stdout or log).open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=errors, env={**os.environ})
     try:
         wait_until_ready(process, url + ready_path, log)
         yield Served(url, process)

@@ -236,8 +236,8 @@ class LatencyConfig(Section):
 
     signal: Literal["tokens", "measured", "calibrated"] = "measured"
     """`tokens`: the papers' proxy; `measured`: the trace's seconds under the load of the moment; `calibrated`: the
-    seconds that a model fitted to this engine's requests predicts for `reference_load` (`measured` until it is fitted,
-    after the first step)."""
+    seconds that a model fitted to this engine's requests predicts for `reference_load` (in the first step, to that
+    step's own; `measured` where those are too few)."""
     reference_load: NonNegativeInt = 0
     """Other requests running beside the query's own in what `calibrated` predicts; 0 is the query alone."""
     tokens_per_second: PositiveFloat = 50.0

@@ -158,7 +158,7 @@ class RunningCall:
     def _fit(self, prompt: Prompt) -> FittedPrompt:
         engine = self.workplace.engine
         if self.query.context:
-            prompt = replace(prompt, context=self.query.context)
+            prompt = replace(prompt, context=(*prompt.context, *self.query.context))
         return fit_prompt(prompt, engine, engine.max_model_len - self.workplace.sampling.max_tokens)
 
     async def _complete_all(

@@ -89,8 +89,8 @@ class Trainer:
         self.folder.append_traces(traces)  # before they are judged, so that a failed batch can be looked into
         check_failures(traces)
         known = self.calibration.model  # fitted to earlier steps: to it, these rollouts are new
-        # What was reused took no time, so a first step that shares runs needs a model of its own.
-        model = known if known or self.pool is None else Calibration.of(traces).model
+        # The first step's own: seconds measured under its full load would set the scale of all later ones.
+        model = known or Calibration.of(traces).model
         latencies = [measure(trace, self.config.latency, model) for trace in traces]
         weights, constraint = self.weigh(traces, latencies)
         credited = self.credit(traces, latencies, weights)

@@ -15,24 +15,24 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = yaml.safe_load((ROOT / "configs/examples/handbook.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "configs/examples/many_shot.yaml").read_text())
     settings["engine"] = {"kind": "fake", "max_model_len": 4096}
     settings["controller"]["encoder"] = "fake"
     settings["trainer"] |= {"num_steps": 2, "queries_per_step": 2}
-    file = tmp_path / "handbook.yaml"
+    file = tmp_path / "many_shot.yaml"
     file.write_text(yaml.safe_dump(settings))
     monkeypatch.chdir(ROOT)
     flags = ["--num-queries", "4", "--seeds", "2", "--jobs", "1"]
     assert main(["--config", str(file), "--output", str(tmp_path), *flags]) == 0
     figures = json.loads((tmp_path / "credit_signals" / "result.json").read_text())["figures"]
-    fixed = [f"fixed:{name}" for name in ("Generate", "GenerateCoT", "Handbook")]
+    fixed = [f"fixed:{name}" for name in ("Generate", "GenerateCoT", "ManyShot")]
     assert list(figures["policies"]) == ["initial", *fixed, "tokens", "calibrated"]
-    assert figures["choices"]["fixed:Handbook"]["share_by_operator"] == {"Handbook": 1.0}
+    assert figures["choices"]["fixed:ManyShot"]["share_by_operator"] == {"ManyShot": 1.0}
     curves = figures["first_layer_probabilities"]
     assert {len(values) for by_operator in curves.values() for values in by_operator.values()} == {2}
     for by_operator in curves.values():
         assert sum(values[0] for values in by_operator.values()) == pytest.approx(1.0)
-    assert curves["tokens"]["Handbook"][0] == pytest.approx(curves["calibrated"]["Handbook"][0])  # the same start
+    assert curves["tokens"]["ManyShot"][0] == pytest.approx(curves["calibrated"]["ManyShot"][0])  # the same start
     assert (tmp_path / "credit_signals" / "probabilities.png").stat().st_size > 1000
     assert "calibrated against tokens" in capsys.readouterr().out
     runs = {

@@ -338,8 +338,8 @@ async def test_going_on_is_bit_identical_with_a_calibrated_signal(
     lines = [[json.loads(line) for line in run.folder.metrics.read_text().splitlines()] for run in (whole, parts)]
     keys = ("latency_signal", "penalty_calibrated", "loss")
     assert [[line[key] for key in keys] for line in lines[0]] == [[line[key] for key in keys] for line in lines[1]]
-    assert lines[0][0]["latency_signal"] == "measured", "nothing is known before the first step"
-    assert (lines[0][0]["penalty_calibrated"], lines[0][0]["calibrated_mape"]) == (None, None)
+    assert lines[0][0]["latency_signal"] == "calibrated", "the first step's model is fitted to its own requests"
+    assert lines[0][0]["calibrated_mape"] is None, "which says nothing of its error"
     assert lines[0][-1]["latency_signal"] == "calibrated"
     assert lines[0][-1]["calibrated_mape"] > 0
 
