@@ -20,7 +20,7 @@ from serving.http.door import Door
 from serving.http.errors import ApiError, unavailable
 from serving.http.keys import Keys
 from serving.http.metrics import CONTENT_TYPE, QueryMetrics, exposition
-from serving.http.openapi import chat_operation, describe
+from serving.http.openapi import chat_operation, describe, error_responses
 from serving.http.query_log import QueryLog
 from serving.http.request_ids import RequestIds
 from serving.http.schema import ChatRequest
@@ -87,12 +87,12 @@ def new_app(service: ChatService, registry: CollectorRegistry) -> FastAPI:
     def model_object(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": started, "owned_by": "lamas-local"}
 
-    @app.get("/v1/models", summary="The models")
+    @app.get("/v1/models", summary="The models", responses=error_responses(401, 503))
     async def models() -> dict[str, Any]:
         service.supervisor.check_open()
         return {"object": "list", "data": [model_object(name) for name in service.supervisor.backend.models]}
 
-    @app.get("/v1/models/{name:path}", summary="One model")
+    @app.get("/v1/models/{name:path}", summary="One model", responses=error_responses(401, 404, 503))
     async def model(name: str) -> dict[str, Any]:
         service.supervisor.check_open()
         if name not in service.supervisor.backend.models:

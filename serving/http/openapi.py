@@ -41,15 +41,18 @@ ERRORS = {
 def chat_operation(request_type: type[ChatRequest]) -> dict[str, Any]:
     """Keyword arguments of the route."""
     body = {"schema": {"$ref": COMPONENT.format(model=request_type.__name__)}}
-    error = {"application/json": {"schema": {"$ref": COMPONENT.format(model="Error")}}}
+    answer = {"description": "The answer", "content": {"application/json": {}, "text/event-stream": {}}}
     return {
         "summary": "Answer a chat",
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": body}}},
-        "responses": {
-            200: {"description": "The answer", "content": {"application/json": {}, "text/event-stream": {}}},
-            **{status: {"description": text, "content": error} for status, text in ERRORS.items()},
-        },
+        "responses": {200: answer} | error_responses(*ERRORS),
     }
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses` for these of `ERRORS`."""
+    error = {"application/json": {"schema": {"$ref": COMPONENT.format(model="Error")}}}
+    return {status: {"description": ERRORS[status], "content": error} for status in statuses}
 
 
 def describe(app: FastAPI, request_type: type[ChatRequest]) -> None:

@@ -235,3 +235,4 @@ def test_openapi_names_the_fields(server: Running) -> None:
     schema = document["components"]["schemas"]["ChatRequest"]
     assert {"model", "messages", "seed", "stream"} <= schema["properties"].keys()
     assert "401" in document["paths"][CHAT]["post"]["responses"]
+    assert {"401", "404", "503"} <= document["paths"]["/v1/models/{name}"]["get"]["responses"].keys()
