@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import closing
 
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.commands import differences
@@ -11,6 +12,7 @@ from lamas_local.config import Config, ConfigError
 from lamas_local.controller import Controller
 from lamas_local.policy import LearnedPolicy
 from lamas_local.run_folder import RunFolder
+from lamas_local.run_lock import RunLock
 from lamas_local.session import Session, new_controller
 from lamas_local.trace import ExecutionMode
 from lamas_local.trainer import Metrics, Trainer
@@ -25,19 +27,22 @@ async def train_run(session: Session, config: Config, stop: asyncio.Event, on_st
     A finished run is left as it is, one that was stopped goes on. `on_step` gets the metrics of new steps only.
 
     Raises:
-        ConfigError: the folder holds a run with other settings.
+        ConfigError: the folder holds a run with other settings, or another process writes to it.
     """
     check_settings(config)
     if is_finished(config):
         return True
     folder = RunFolder(config.run_dir)
-    folder.create(config, resume=folder.holds_run, restart=False)
-    trainer = Trainer(config, session.task, own_controller(session, config), session.embedder, session.executor, folder)
-    if finished_steps(folder):
-        trainer.resume()
-    else:
-        folder.rewind(0)
-    await trainer.train(stop, on_step)
+    controller = own_controller(session, config)
+    with closing(RunLock(folder.path)) as lock:
+        lock.take()
+        folder.create(config, resume=folder.holds_run, restart=False)
+        trainer = Trainer(config, session.task, controller, session.embedder, session.executor, folder)
+        if finished_steps(folder):
+            trainer.resume()
+        else:
+            folder.rewind(0)
+        await trainer.train(stop, on_step)
     return is_finished(config)
 
 

@@ -1,9 +1,10 @@
-"""Training states on disk: safetensors plus JSON, written atomically."""
+"""Training states on disk: safetensors plus JSON, each whole or not there, verified when it is read."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ import safetensors.torch
 import torch
 
 from lamas_local.config import ConfigError
+from lamas_local.durable import sync, write_synced
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,46 +39,69 @@ class TrainingState:
 
 
 def save_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
-    """Write `folder/step-NNNNNN/`; a failure leaves every earlier checkpoint as it was.
+    """Write `folder/step-NNNNNN/`, with the last `keep` up to it kept; a failure leaves every earlier one as it was.
+
+    Those of later steps go: the run was taken up before them. So does what a killed writer left half-made.
 
     Raises:
         OSError: it could not be written, such as a full disk.
     """
     final = folder / f"step-{state.step:06d}"
     temporary = folder / f".{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for leftover in folder.glob(".step-*"):
+        shutil.rmtree(leftover)
     try:
         temporary.mkdir(parents=True)
         tensors = {f"controller.{k}": v for k, v in state.controller.items()}
         tensors |= {f"adam.{k}": v for k, v in state.adam.items()}
-        _write(temporary / "state.safetensors", safetensors.torch.save(tensors))
+        content = safetensors.torch.save(tensors)
+        write_synced(temporary / "state.safetensors", content)
         facts = {k: v for k, v in asdict(state).items() if k not in ("controller", "adam")}
-        _write(temporary / "state.json", json.dumps(facts, indent=2).encode())
-        shutil.rmtree(final, ignore_errors=True)
+        facts["sha256"] = hashlib.sha256(content).hexdigest()
+        write_synced(temporary / "state.json", json.dumps(facts, indent=2).encode())
+        sync(temporary)
+        if final.exists():
+            _remove(final)
         temporary.rename(final)
+        sync(folder)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in _steps(folder)[:-keep]:
-        shutil.rmtree(old)
+    steps = _steps(folder)
+    end = steps.index(final) + 1
+    for other in (*steps[: max(end - keep, 0)], *steps[end:]):
+        _remove(other)
     return final
 
 
 def load_checkpoint(folder: Path) -> TrainingState:
-    """The newest state in `folder`.
+    """The newest state in `folder` that is what was saved; one that is not is passed over with a warning.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: there is none, or none that can be read.
     """
     steps = _steps(folder)
     if not steps:
         raise ConfigError(f"{folder.parent}: the run folder has no checkpoint")
-    try:
-        tensors = safetensors.torch.load((steps[-1] / "state.safetensors").read_bytes())
-        facts = json.loads((steps[-1] / "state.json").read_text())
-        return TrainingState(controller=_under("controller.", tensors), adam=_under("adam.", tensors), **facts)
-    except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        raise ConfigError(f"{steps[-1]}: the checkpoint cannot be read: {error}") from error
+    while True:
+        newest = steps.pop()
+        try:
+            return _read(newest)
+        except (OSError, ValueError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+            message = f"{newest}: the checkpoint cannot be read: {error}"
+            if not steps:
+                raise ConfigError(message) from error
+            _LOG.warning("%s; the one before it, %s, is taken", message, steps[-1].name)
+
+
+def _read(step: Path) -> TrainingState:
+    """A checkpoint, its tensors checked against their SHA-256; there was none before there were checksums."""
+    content = (step / "state.safetensors").read_bytes()
+    facts = json.loads((step / "state.json").read_text())
+    if (expected := facts.pop("sha256", None)) not in (None, hashlib.sha256(content).hexdigest()):
+        raise ValueError(f"state.safetensors does not have the SHA-256 {expected} of state.json")
+    tensors = safetensors.torch.load(content)
+    return TrainingState(controller=_under("controller.", tensors), adam=_under("adam.", tensors), **facts)
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -82,11 +109,9 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 
 
 def _steps(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
+    return sorted(folder.glob("step-*"), key=lambda step: (len(step.name), step.name))
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _remove(step: Path) -> None:
+    """Away from its name first, so that nothing half-removed is taken for a checkpoint."""
+    shutil.rmtree(step.rename(step.with_name(f".{step.name}.old")))

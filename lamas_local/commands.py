@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lamas_local.evaluation import evaluate, summarise
 from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
 from lamas_local.report import write_report
 from lamas_local.run_folder import RunFolder, write_atomically
+from lamas_local.run_lock import RunLock
 from lamas_local.session import Session, run
 from lamas_local.summary_table import print_summary
 from lamas_local.trace import ExecutionMode, RolloutTrace
@@ -35,24 +37,32 @@ INTERRUPTED = 130
 def run_train(config: Config, *, resume: bool, restart: bool) -> int:
     """Train, evaluate, report; returns the exit status."""
     folder = RunFolder(config.run_dir)
-    folder.check(resume=resume, restart=restart)
-    if resume:
-        check_same_run(folder.load_config(), config)
-    goes_on = folder if resume else None
-    return _run(config, lambda stop: _train(config, folder, stop, resume=resume, restart=restart), goes_on)
+    with closing(RunLock(folder.path)) as lock:
+        if folder.holds_run:  # one that is not there yet is made, and locked, when its settings have proved good
+            lock.take()
+        folder.check(resume=resume, restart=restart)
+        if resume:
+            check_same_run(folder.load_config(), config)
+        goes_on = folder if resume else None
+        return _run(config, lambda stop: _train(config, folder, lock, stop, resume=resume, restart=restart), goes_on)
 
 
 def run_evaluate(run: Path, config: Config) -> int:
     """Evaluate a trained run again, with the evaluation settings of `config`; returns the exit status."""
     folder = RunFolder(run)
-    load_checkpoint(folder.checkpoints)
-    check_same_policy(folder, config)
-    return _run(config, lambda stop: _evaluate_only(config, folder, stop), folder)
+    with closing(RunLock(folder.path)) as lock:
+        lock.take()
+        load_checkpoint(folder.checkpoints)
+        check_same_policy(folder, config)
+        return _run(config, lambda stop: _evaluate_only(config, folder, stop), folder)
 
 
-async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, *, resume: bool, restart: bool) -> int:
+async def _train(
+    config: Config, folder: RunFolder, lock: RunLock, stop: asyncio.Event, *, resume: bool, restart: bool
+) -> int:
     session = await Session.open(config)
     try:
+        lock.take()
         folder.create(config, resume=resume, restart=restart)  # only now, so that a bad setting replaces no run
         for name in baseline_runs(config.evaluation.policies):
             if not stop.is_set():
@@ -67,9 +77,11 @@ async def _train(config: Config, folder: RunFolder, stop: asyncio.Event, *, resu
 async def _train_baseline(session: Session, name: str, folder: RunFolder, stop: asyncio.Event, resume: bool) -> None:
     """The same run with a published objective."""
     config = baseline_config(session.config, name, folder.path)
-    resume = resume and folder.holds_run
-    folder.create(config, resume=resume, restart=False)
-    await _train_run(session, config, folder, stop, resume)
+    with closing(RunLock(folder.path)) as lock:
+        lock.take()
+        resume = resume and folder.holds_run
+        folder.create(config, resume=resume, restart=False)
+        await _train_run(session, config, folder, stop, resume)
 
 
 async def _train_run(session: Session, config: Config, folder: RunFolder, stop: asyncio.Event, resume: bool) -> None:

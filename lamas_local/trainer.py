@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from lamas_local.calibration import Calibration, CalibrationError, calibration_error, dump_calibration
-from lamas_local.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from lamas_local.checkpoint import TrainingState, load_checkpoint
 from lamas_local.config import Config, TrainerConfig
 from lamas_local.controller import Controller, Draw
 from lamas_local.cost_model import CostModel
@@ -24,7 +24,7 @@ from lamas_local.engine_load import timed_requests
 from lamas_local.executor import Executor, Plan
 from lamas_local.latency import Latency, cost_usd, measure, proxy_agreement, requests, signal_path, used_signal
 from lamas_local.reuse import RolloutRuns, RunPool
-from lamas_local.run_folder import RunFolder, write_atomically
+from lamas_local.run_folder import RunFolder
 from lamas_local.score_floor import measure_score_floor
 from lamas_local.seeds import derive_seed, occasion
 from lamas_local.tasks.base import Task
@@ -194,9 +194,9 @@ class Trainer:
         return TrainingState(self.step, self.ema.mean, self.ema.std, self.controller.state_dict(), adam, dual)
 
     def save(self) -> None:
-        """Write the cost model as it is, then a checkpoint: one that stands is never without its cost model."""
-        write_atomically(self.folder.calibration, dump_calibration(self.calibration, self.step))
-        save_checkpoint(self.folder.checkpoints, self.state(), self.config.trainer.keep_checkpoints)
+        """Bring what the run is so far to the disk."""
+        calibration = dump_calibration(self.calibration, self.step)
+        self.folder.save(self.state(), calibration, self.config.trainer.keep_checkpoints)
 
     def resume(self) -> None:
         """Go back to the newest checkpoint and forget what the run folder says of later steps."""

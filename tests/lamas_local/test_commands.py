@@ -73,7 +73,7 @@ def assert_same_run(run: Path, expected: Path) -> None:
 def test_a_run_leaves_everything_the_design_names(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {
         "config.yaml", "environment.json", "metrics.jsonl", "traces.jsonl", "checkpoints", "tensorboard",
-        "summary.json", "report.html", "calibration.json",
+        "summary.json", "report.html", "calibration.json", ".lock",
     }  # fmt: skip
     assert len((whole / "metrics.jsonl").read_text().splitlines()) == 6
     assert len(read_traces(whole / "traces.jsonl")) == 6 * 2 * 2 + 2 * 2
@@ -145,12 +145,12 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     ("module", "writer", "call"),
     [
-        (run_folder, "_append", 1),  # the first step's traces: no checkpoint yet
-        (run_folder, "_append", 9),  # the fifth step's traces, after a checkpoint
-        (run_folder, "_append", 10),  # its metrics
-        (checkpoint, "_write", 1),  # the first checkpoint
-        (checkpoint, "_write", 4),  # the second's facts, after its tensors
-        (run_folder, "_append", 14),  # an evaluation's second rollout
+        (run_folder, "append_lines", 1),  # the first step's traces: no checkpoint yet
+        (run_folder, "append_lines", 9),  # the fifth step's traces, after a checkpoint
+        (run_folder, "append_lines", 10),  # its metrics
+        (checkpoint, "write_synced", 1),  # the first checkpoint
+        (checkpoint, "write_synced", 4),  # the second's facts, after its tensors
+        (run_folder, "append_lines", 14),  # an evaluation's second rollout
     ],
 )
 def test_killed_in_the_middle_of_a_write_it_goes_on_as_if_it_had_not_been(
