@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lamas_local.baselines import POLICIES, baseline_config, baseline_runs
-from lamas_local.calibration import load_cost_model
+from lamas_local.calibration import check_signal, load_cost_model
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.config import Config, ConfigError, ObjectiveConfig
 from lamas_local.constraint import known_target
@@ -34,6 +34,7 @@ INTERRUPTED = 130
 
 def run_train(config: Config, *, resume: bool, restart: bool) -> int:
     """Train, evaluate, report; returns the exit status."""
+    check_signal(config)
     folder = RunFolder(config.run_dir)
     folder.check(resume=resume, restart=restart)
     if resume:
