@@ -13,15 +13,19 @@ TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }} <|im
 START, END = "<|im_start|>", "<|im_end|>"
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> ChatTokenizer:
+def new_tokenizer() -> PreTrainedTokenizerFast:
     words = ["[UNK]", "system", "user", "hello", "free"]
     inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
     fast.add_special_tokens({"additional_special_tokens": [START, END]})
     fast.chat_template = TEMPLATE
-    return ChatTokenizer(fast)
+    return fast
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> ChatTokenizer:
+    return ChatTokenizer(new_tokenizer())
 
 
 def special(tokenizer: ChatTokenizer, *messages: Message) -> list[str]:
