@@ -17,7 +17,6 @@ from serving.openai_startup import load_tokenizer, probe_all, read_key
 from serving.types import (
     Completion,
     EngineDeadError,
-    EngineError,
     EngineStartError,
     GenerationRequest,
     Message,
@@ -93,7 +92,7 @@ class OpenAIEngine:
                 raise EngineStartError(f"no endpoint says how long a prompt {model!r} takes: set engine.max_model_len")
             if served.max_model_len is not None and length > served.max_model_len:
                 raise EngineStartError(
-                    f"max_model_len is {length}, but {model!r} is served with {served.max_model_len}"
+                    f"engine.max_model_len is {length}, but {model!r} is served with {served.max_model_len}"
                 )
         except BaseException:
             await client.close()
@@ -132,7 +131,8 @@ class OpenAIEngine:
 
         Raises:
             RequestRefusedError: it is too long, or an endpoint refused it: it is not tried again.
-            EngineError: every attempt failed; the message says where and how the last one did.
+            EndpointError: every attempt failed, or there is no time for one; says where and how the last one did.
+            EngineError: the answer is no use: not counted, filtered, or none of the choices.
             EngineDeadError: the engine is closed.
         """
         async with aclosing(self._run(request, is_shown=False)) as pieces:
@@ -185,7 +185,7 @@ class OpenAIEngine:
                     endpoint.fail(sent, error.retry_after_s)
                     num_failed, failed = num_failed + 1, str(error)
                     if has_shown or num_failed > self._max_retries:
-                        raise EngineError(f"{failed} (attempt {num_failed} of {self._max_retries + 1})") from error
+                        raise EndpointError(f"{failed} (attempt {num_failed} of {self._max_retries + 1})") from error
         finally:
             self._num_unfinished -= 1
 
@@ -197,7 +197,7 @@ class OpenAIEngine:
         """The least loaded, as soon as one may be asked.
 
         Raises:
-            EngineError: none may be before `give_up_at`; `failed` says what went wrong last.
+            EndpointError: none may be before `give_up_at`; `failed` says what went wrong last.
         """
         while True:
             self._check_open()
@@ -206,7 +206,9 @@ class OpenAIEngine:
                 return endpoint
             wait_s = soonest(self._endpoints) - now()
             if now() + wait_s > give_up_at:
-                raise EngineError(f"{failed or 'every endpoint has failed'}; none may be asked for {wait_s:.0f} s more")
+                raise EndpointError(
+                    f"{failed or 'every endpoint has failed'}; none may be asked for {wait_s:.0f} s more"
+                )
             # Those that wait for the same moment are spread behind it.
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), wait_s * random.uniform(1.0, 1.25) + 0.001)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from serving.admission import AdmittedEngine
+from serving.endpoint import EndpointError
 from serving.openai_engine import OpenAIEngine
 from serving.types import (
     Completion,
@@ -114,7 +115,7 @@ async def test_what_may_pass_is_tried_again(reply: Reply, make_request: RequestF
 async def test_what_does_not_pass_ends_with_where_and_why(reply: Reply, make_request: RequestFactory) -> None:
     async with faulty_server() as server, engine_at(server, max_retries=2) as engine:
         server.default = reply
-        with pytest.raises(EngineError) as caught:
+        with pytest.raises(EndpointError) as caught:
             await engine.generate(make_request())
         assert len(server.bodies) == 3
     assert server.url in str(caught.value)
