@@ -99,7 +99,7 @@ async def answer_all(config: Config, requests: Sequence[GenerationRequest], clie
     """Start the engine, warm it up, send all requests once for each number of clients, end the engine."""
     engine = await start_engine(config)
     try:
-        await _pass(engine, requests[:NUM_WARM_UP] + requests[-NUM_WARM_UP:], NUM_WARM_UP)
+        await _pass(engine, [*requests[:NUM_WARM_UP], *requests[-NUM_WARM_UP:]], NUM_WARM_UP)
         return {number: await _pass(engine, requests, number) for number in clients}
     finally:
         await engine.close()

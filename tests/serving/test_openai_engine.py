@@ -40,7 +40,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def engine_at(*servers: FaultyServer | str, **settings: Any) -> AsyncIterator[OpenAIEngine]:
     urls = [one if isinstance(one, str) else one.url for one in servers]
-    given = {"silence_s": SILENCE_S, "patience_s": DEADLINE_S, "api_key_env": "TEST_KEY"} | settings
+    given: dict[str, Any] = {"silence_s": SILENCE_S, "patience_s": DEADLINE_S, "api_key_env": "TEST_KEY"} | settings
     engine = await OpenAIEngine.start(urls, fault.MODEL, **given)
     try:
         yield engine
