@@ -49,10 +49,17 @@ class Endpoint:
 
 
 def least_loaded(endpoints: Sequence[Endpoint]) -> Endpoint | None:
-    """The one to ask now: of those that may be asked, one with the fewest requests; None where all are left alone."""
-    ready = [endpoint for endpoint in endpoints if endpoint.ready_at <= now()]
-    # Among equals by lot, so that several programs with the same list do not all begin with its first.
-    return min(ready, key=lambda endpoint: (endpoint.num_in_flight, random.random()), default=None)
+    """The one to ask now: of those that may be asked, one with the fewest requests; None where all are left alone.
+
+    One that has failed gets a single request until it answers, as long as there are others: it may hang.
+    """
+
+    def burden(endpoint: Endpoint) -> tuple[bool, int, float]:
+        is_on_trial = endpoint.num_failures > 0 and endpoint.num_in_flight > 0
+        # Among equals by lot, so that several programs with the same list do not all begin with its first.
+        return is_on_trial, endpoint.num_in_flight, random.random()
+
+    return min((endpoint for endpoint in endpoints if endpoint.ready_at <= now()), key=burden, default=None)
 
 
 def soonest(endpoints: Sequence[Endpoint]) -> float:

@@ -244,6 +244,17 @@ async def test_of_two_endpoints_one_may_be_dead(
     assert len(warned) == is_dead_at_start
 
 
+async def test_an_endpoint_that_hangs_is_tried_with_one_request_at_a_time(make_request: RequestFactory) -> None:
+    async with faulty_server() as good, faulty_server() as bad, engine_at(good, bad, silence_s=0.2) as engine:
+        bad.default = fault.hangs
+        good.default = fault.answers(pause_s=0.01)
+        await asyncio.gather(*(engine.generate(make_request()) for _ in range(8)))
+        assert len(bad.bodies) == 4
+        await asyncio.sleep(0.1)
+        await asyncio.gather(*(engine.generate(make_request()) for _ in range(8)))
+        assert len(bad.bodies) <= 5
+
+
 async def test_many_that_fail_together_are_one_failure(make_request: RequestFactory) -> None:
     async with faulty_server() as server, engine_at(server) as engine:
         server.script.extend([fault.status(500)] * 50)
