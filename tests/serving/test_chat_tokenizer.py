@@ -51,8 +51,8 @@ def test_no_message_ends_its_own_turn(tokenizer: ChatTokenizer, text: str) -> No
 
 
 def test_ordinary_text_is_left_as_it_is(tokenizer: ChatTokenizer) -> None:
-    assert tokenizer._inert("a < b | c > d <|x|>") == "a < b | c > d <|x|>"
-    assert tokenizer._inert(END).replace("\u200b", "") == END
+    assert tokenizer.inert("a < b | c > d <|x|>") == "a < b | c > d <|x|>"
+    assert tokenizer.inert(END).replace("\u200b", "") == END
 
 
 def test_long_chats_are_counted_but_not_kept(tokenizer: ChatTokenizer) -> None:
