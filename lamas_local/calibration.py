@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lamas_local.config import ConfigError
+from lamas_local.config import Config, ConfigError
 from lamas_local.cost_model import CostModel, Seconds, Work, fit_cost_model, mape
-from lamas_local.engine_load import observe, timed_requests
+from lamas_local.engine_config import OpenAIEngineConfig
+from lamas_local.engine_load import observable, observe
 from lamas_local.retiming import under_own_load
 from lamas_local.trace import RolloutTrace
 
@@ -50,7 +51,7 @@ class Calibration:
         self._fit()
 
     def _take(self, traces: Sequence[RolloutTrace]) -> None:
-        requests = timed_requests(traces)
+        requests = observable(traces)
         if not requests:
             return
         work, seconds = observe(requests)
@@ -79,7 +80,7 @@ class CalibrationError:
 
 def calibration_error(traces: Sequence[RolloutTrace], model: CostModel) -> CalibrationError:
     """The error on rollouts that ran on one engine over some time; held out where none of them was fitted to."""
-    requests = timed_requests(traces)
+    requests = observable(traces)
     if not requests:
         return CalibrationError(None, None)
     work, seconds = observe(requests)
@@ -92,6 +93,15 @@ def calibration_error(traces: Sequence[RolloutTrace], model: CostModel) -> Calib
         requests=mape(model.predict(work).total, seconds.total),
         rollouts=mape([predicted for predicted, _ in ran], [measured for _, measured in ran]),
     )
+
+
+def check_signal(config: Config) -> None:
+    """Raises ConfigError where no cost model can be fitted to the engine that is to be trained with."""
+    if config.latency.signal == "calibrated" and isinstance(config.engine, OpenAIEngineConfig):
+        raise ConfigError(
+            "latency.signal is 'calibrated', which engine.kind 'openai' cannot be: it does not tell waiting from "
+            "prefill; take 'measured' or 'tokens'"
+        )
 
 
 def is_held_out(query_id: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lamas_local.baselines import POLICIES, baseline_config, baseline_runs
-from lamas_local.calibration import load_cost_model
+from lamas_local.calibration import check_signal, load_cost_model
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.config import Config, ConfigError, ObjectiveConfig
 from lamas_local.constraint import known_target
@@ -36,6 +36,7 @@ INTERRUPTED = 130
 
 def run_train(config: Config, *, resume: bool, restart: bool) -> int:
     """Train, evaluate, report; returns the exit status."""
+    check_signal(config)
     folder = RunFolder(config.run_dir)
     with closing(RunLock(folder.path)) as lock:
         if folder.holds_run:  # one that is not there yet is made, and locked, when its settings have proved good

@@ -26,6 +26,13 @@ def timed_requests(traces: Sequence[RolloutTrace]) -> list[RequestSpan]:
     return [span for trace in traces for span in spans(trace) if span.kind == "request" and span.timing is not None]
 
 
+def observable(traces: Sequence[RolloutTrace]) -> list[RequestSpan]:
+    """The requests that have stamps, if the engine itself stamped all of them; else none, since what a caller far from
+    the engine sees does not tell waiting from prefill, and what is left out is load that is not seen."""
+    requests = timed_requests(traces)
+    return [] if any(span.timing is not None and span.timing.is_client_side for span in requests) else requests
+
+
 def observe(requests: Sequence[RequestSpan]) -> tuple[Work, Seconds]:
     """The load each request met, and its seconds.
 

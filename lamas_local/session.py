@@ -13,16 +13,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from lamas_local.config import (
-    AdmissionConfig,
-    Config,
-    ConfigError,
-    FakeEngineConfig,
-    HumanEvalTaskConfig,
-    SimulatedEngineConfig,
-)
+from lamas_local.config import AdmissionConfig, Config, ConfigError, HumanEvalTaskConfig
 from lamas_local.controller import Controller
 from lamas_local.embedding import Embedder, FakeEmbedder, SentenceEmbedder
+from lamas_local.engine_config import FakeEngineConfig, OpenAIEngineConfig, SimulatedEngineConfig
 from lamas_local.executor import Executor
 from lamas_local.operators import Operator, needs_sandbox
 from lamas_local.operators.roster import Roster, load_roster
@@ -37,6 +31,7 @@ from lamas_local.virtual_time import run_virtually
 from serving.admission import AdmittedEngine
 from serving.fake_engine import FakeEngine
 from serving.models import resolve_encoder, resolve_model
+from serving.openai_engine import OpenAIEngine
 from serving.types import Engine
 from serving.vllm_engine import VllmEngine
 
@@ -189,6 +184,10 @@ async def start_engine(config: Config, task: Task | None = None) -> AdmittedEngi
         if not isinstance(task, RememberingTask):
             raise ConfigError("engine.kind: 'simulated' answers a task's queries, and here there is no task")
         engine = await open_simulated_engine(config.engine, task, config.seed)
+    elif isinstance(config.engine, OpenAIEngineConfig):
+        engine = await OpenAIEngine.start(
+            **config.engine.model_dump(exclude={"kind"}), patience_s=config.admission.deadline_s
+        )
     else:
         engine = await VllmEngine.start(
             str(resolve_model(config.engine.model)),

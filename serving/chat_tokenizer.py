@@ -68,7 +68,7 @@ class ChatTokenizer:
     def _chat_tokens(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
         try:
             text = self._tokenizer.apply_chat_template(
-                [{"role": message.role, "content": self._inert(message.content)} for message in messages],
+                [{"role": message.role, "content": self.inert(message.content)} for message in messages],
                 tokenize=False,
                 add_generation_prompt=True,
             )
@@ -77,7 +77,8 @@ class ChatTokenizer:
         # The template has written the special tokens already.
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
-    def _inert(self, text: str) -> str:
+    def inert(self, text: str) -> str:
+        """`text` with the texts of special tokens broken: to see it is the same, to the model it is only text."""
         return self._special.sub(lambda found: found[0][0] + BREAK + found[0][1:], text)
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:

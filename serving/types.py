@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
@@ -55,6 +55,10 @@ class RequestTiming:
     """The step that made its last output token ended."""
     returned: float
     """The caller's coroutine had the completion: includes detokenising and the event loop's own delay."""
+    is_client_side: bool = field(default=False, kw_only=True)
+    """The engine is elsewhere and tells no times: all six are the caller's own. `queued` and `scheduled` are when the
+    request was sent (what failed and was tried again lies before), `first_token` and `last_token` when the first and
+    the last text arrived. How much of `first_token - scheduled` was the way there, waiting or prefill is not known."""
 
 
 @dataclass(frozen=True, slots=True)

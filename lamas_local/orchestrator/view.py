@@ -27,7 +27,7 @@ class RequestView(View):
     queue_s: float | None
     """From its hand-over until the engine began with it."""
     prefill_s: float | None
-    """Until its first token."""
+    """Until its first token; at an OpenAI endpoint with its wait there, which cannot be told from it."""
     decode_s: float | None
     """Until its last token."""
     seconds: float

@@ -99,7 +99,7 @@ def _request_rows(trace: RolloutTrace) -> Iterator[tuple[str, ...]]:
                     yield (
                         place,
                         format_number(timing.scheduled - timing.submitted),
-                        format_number(timing.first_token - timing.scheduled),
+                        ("≤ " if timing.is_client_side else "") + format_number(timing.first_token - timing.scheduled),
                         format_number(timing.last_token - timing.first_token),
                         f"{span.num_prompt_tokens}",
                         f"{span.num_cached_tokens}",

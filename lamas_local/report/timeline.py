@@ -248,6 +248,7 @@ def _pieces(span: Span) -> list[tuple[str, float, float, str]]:
         timing = span.timing
         cached = f", {span.num_cached_tokens} of them cached" if span.num_cached_tokens else ""
         answer = f": {shorten(span.text, 160)}" if span.text else ""
+        cached += ", waiting at the endpoint included" if timing.is_client_side else ""
         pieces = [
             ("queue", timing.submitted, timing.scheduled, "waiting for the engine"),
             ("prefill", timing.scheduled, timing.first_token, f"prefill of {span.num_prompt_tokens} tokens{cached}"),

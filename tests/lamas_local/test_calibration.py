@@ -12,15 +12,17 @@ from lamas_local import calibration as module
 from lamas_local.calibration import (
     MIN_REQUESTS,
     Calibration,
+    CalibrationError,
     calibration_error,
+    check_signal,
     dump_calibration,
     is_held_out,
     load_cost_model,
 )
 from lamas_local.config import ConfigError
 from lamas_local.cost_model import CostModel
-from lamas_local.trace import Failure, RolloutTrace
-from tests.lamas_local.builders import layer, operator, request, tool, trace
+from lamas_local.trace import Failure, RequestSpan, RolloutTrace
+from tests.lamas_local.builders import layer, make_config, operator, request, tool, trace
 from tests.lamas_local.synthetic_engine import Arrival, serve
 
 ENGINE = CostModel(0.05, 0.004, 0.002, wait_s=0.01, wait_steps=1.0, return_s=0.003)
@@ -54,6 +56,26 @@ def test_requests_without_a_length_are_not_fitted_to() -> None:
     calibration = Calibration()
     calibration.add([trace(layer(operator(*(request(1) for _ in range(2 * MIN_REQUESTS)))))])
     assert calibration.model is None
+
+
+def test_requests_that_an_engine_elsewhere_answered_are_not_fitted_to() -> None:
+    def seen_from_here(span: RequestSpan) -> RequestSpan:
+        assert span.timing is not None
+        return replace(span, timing=replace(span.timing, is_client_side=True))
+
+    spans = serve([Arrival(20.0 * index, 10 + index, 5) for index in range(2 * MIN_REQUESTS)], ENGINE)
+    traces = [trace(layer(operator(tuple(seen_from_here(span) for span in spans))))]
+    calibration = Calibration()
+    calibration.add(traces)
+    assert calibration.model is None
+    assert calibration_error(traces, ENGINE) == CalibrationError(None, None)
+
+
+def test_a_signal_that_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
+    engine = {"kind": "openai", "model": "m", "base_urls": ["http://127.0.0.1:8000/v1"]}
+    check_signal(make_config(tmp_path, engine=engine, latency={"signal": "measured"}))
+    with pytest.raises(ConfigError, match="waiting from prefill"):
+        check_signal(make_config(tmp_path, engine=engine, latency={"signal": "calibrated"}))
 
 
 def test_new_rollouts_are_predicted() -> None:

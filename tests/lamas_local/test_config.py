@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from lamas_local.config import (
     AdmissionConfig,
     Config,
+    ConfigError,
     ControllerConfig,
     SamplingConfig,
-    Section,
     TrainerConfig,
-    VllmEngineConfig,
     nearest,
 )
 from lamas_local.config_loader import load_config
+from lamas_local.engine_config import OpenAIEngineConfig, VllmEngineConfig
 from lamas_local.operators.roster import load_roster
 from lamas_local.policy import check_policies
+from lamas_local.section import Section
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,3 +96,28 @@ def test_nearest() -> None:
 def test_engine_arguments_given_as_text_mean_what_they_mean_in_the_file() -> None:
     given = {"enable_prefix_caching": "false", "block_size": "64", "dtype": "float32"}
     assert VllmEngineConfig(args=given).args == {"enable_prefix_caching": False, "block_size": 64, "dtype": "float32"}
+
+
+def test_an_openai_engine_from_the_command_line() -> None:
+    engine = load_config(
+        None, ["--engine.kind", "openai", "--engine.model", "m", "--engine.base-urls", "http://a/v1,https://b:1/v1"]
+    ).engine
+    assert isinstance(engine, OpenAIEngineConfig)
+    assert engine.base_urls == ("http://a/v1", "https://b:1/v1")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"base_urls": ["https://me:s3cret@host/v1"]},
+        {"base_urls": ["https://host/v1?key=s3cret"]},
+        {"api_key_env": "sk-s3cret"},
+    ],
+)
+def test_a_secret_in_the_configuration_is_refused_and_not_repeated(secret: dict[str, Any], tmp_path: Path) -> None:
+    engine = {"kind": "openai", "model": "m", "base_urls": ["http://host/v1"]} | secret
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"engine": engine}), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert "s3cret" not in str(caught.value)

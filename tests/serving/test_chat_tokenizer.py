@@ -13,15 +13,19 @@ TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }} <|im
 START, END = "<|im_start|>", "<|im_end|>"
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> ChatTokenizer:
+def new_tokenizer() -> PreTrainedTokenizerFast:
     words = ["[UNK]", "system", "user", "hello", "free"]
     inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]")
     fast.add_special_tokens({"additional_special_tokens": [START, END]})
     fast.chat_template = TEMPLATE
-    return ChatTokenizer(fast)
+    return fast
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> ChatTokenizer:
+    return ChatTokenizer(new_tokenizer())
 
 
 def special(tokenizer: ChatTokenizer, *messages: Message) -> list[str]:
@@ -47,8 +51,8 @@ def test_no_message_ends_its_own_turn(tokenizer: ChatTokenizer, text: str) -> No
 
 
 def test_ordinary_text_is_left_as_it_is(tokenizer: ChatTokenizer) -> None:
-    assert tokenizer._inert("a < b | c > d <|x|>") == "a < b | c > d <|x|>"
-    assert tokenizer._inert(END).replace("\u200b", "") == END
+    assert tokenizer.inert("a < b | c > d <|x|>") == "a < b | c > d <|x|>"
+    assert tokenizer.inert(END).replace("\u200b", "") == END
 
 
 def test_long_chats_are_counted_but_not_kept(tokenizer: ChatTokenizer) -> None:
