@@ -28,9 +28,10 @@ from bench.orchestration import ARCHITECTURE
 from bench.profile import Share, profiled
 from bench.result import open_folder, print_table, show_spread, write_result
 from bench.spread import Spread, spread
-from lamas_local.config import Config, FakeEngineConfig
+from lamas_local.config import Config
 from lamas_local.controller import Controller, Draw
 from lamas_local.embedding import Embedder
+from lamas_local.engine_config import FakeEngineConfig
 from lamas_local.evaluation import evaluate
 from lamas_local.operators import Operator
 from lamas_local.orchestrator.forecast import Forecast

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cProfile
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -72,15 +72,15 @@ async def profiled(work: Callable[[], Awaitable[None]]) -> tuple[Share, ...]:
 
 def shares(calls: Calls) -> tuple[Share, ...]:
     """Each function's own time goes to its part; that of built-in and generated functions to whoever called them."""
-    own: Counter[str] = Counter()
+    own: defaultdict[str, float] = defaultdict(float)
     for function, (_, _, own_s, _, callers) in calls.items():
         if is_ours(function):
             own[part_of(function)] += own_s
         else:
             for caller, (_, _, called_s, _) in callers.items():
                 own[part_of(caller)] += called_s
-    whole = own.total()
-    return tuple(Share(part, seconds / whole) for part, seconds in own.most_common())
+    whole = sum(own.values())
+    return tuple(Share(part, seconds / whole) for part, seconds in sorted(own.items(), key=lambda item: -item[1]))
 
 
 def is_ours(function: Function) -> bool:

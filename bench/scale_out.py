@@ -26,7 +26,8 @@ from bench.command import new_parser, positive, run_command
 from bench.orchestration import ARCHITECTURE
 from bench.replicas import Replicas
 from bench.result import open_folder, print_table, write_result
-from lamas_local.config import Config, ConfigError, SimulatedEngineConfig
+from lamas_local.config import Config, ConfigError
+from lamas_local.engine_config import SimulatedEngineConfig
 from lamas_local.executor import Executor, Plan
 from lamas_local.operators.roster import load_roster
 from lamas_local.policy import parse_fixed
