@@ -13,7 +13,8 @@ from typing import Any
 from bench.recording_engine import RecordingEngine
 from bench.served import Served
 from bench.vllm_arguments import vllm_arguments
-from lamas_local.config import Config, VllmEngineConfig
+from lamas_local.config import Config
+from lamas_local.engine_config import VllmEngineConfig
 from lamas_local.session import start_engine
 from serving.chat_tokenizer import ChatTokenizer
 from serving.types import GenerationRequest

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from bench.case import fixed_architecture
-from lamas_local.config import Config, FakeEngineConfig, VllmEngineConfig
+from lamas_local.config import Config
 from lamas_local.credit import utilities
+from lamas_local.engine_config import FakeEngineConfig, VllmEngineConfig
 from lamas_local.executor import Plan
 from lamas_local.latency import cost_usd, measure
 from lamas_local.session import Session

@@ -27,7 +27,8 @@ from matplotlib.figure import Figure
 from bench.command import new_parser, positive, run_command
 from bench.result import open_folder, print_table, show_spread, write_result
 from bench.spread import Spread, spread
-from lamas_local.config import Config, ConfigError, SimulatedEngineConfig
+from lamas_local.config import Config, ConfigError
+from lamas_local.engine_config import SimulatedEngineConfig
 from lamas_local.run_folder import RunFolder
 from lamas_local.session import Session, run
 from lamas_local.trainer import Trainer

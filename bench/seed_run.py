@@ -15,7 +15,8 @@ from bench.outcome import Outcome, append_outcome, describe_outcome, take_up_out
 from bench.trained_run import check_settings, finished_steps, is_finished, train_run, trained_policy
 from bench.variant import Candidate
 from bench.workers import stop_if_asked
-from lamas_local.config import Config, VllmEngineConfig
+from lamas_local.config import Config
+from lamas_local.engine_config import VllmEngineConfig
 from lamas_local.evaluation import evaluate
 from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
 from lamas_local.run_folder import RunFolder

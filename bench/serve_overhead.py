@@ -19,7 +19,8 @@ from bench.served_process import free_port, our_command, served, vllm_command
 from bench.spread import paired_ratio
 from bench.vllm_arguments import vllm_arguments
 from lamas_local.cli import RUN_FAILED
-from lamas_local.config import Config, ConfigError, VllmEngineConfig
+from lamas_local.config import Config, ConfigError
+from lamas_local.engine_config import VllmEngineConfig
 from lamas_local.orchestrator.backend import base_model_name
 from lamas_local.tasks import Task, load_task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lamas_local.config import VllmEngineConfig
+from lamas_local.engine_config import VllmEngineConfig
 from serving import vllm_startup
 from serving.models import resolve_model
 

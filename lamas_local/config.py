@@ -7,15 +7,12 @@ Sources, strongest first: command line (`--trainer.learning-rate 0.003`), enviro
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -26,6 +23,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lamas_local.engine_config import EngineConfig, VllmEngineConfig
+from lamas_local.section import Section
+
 
 class ConfigError(ValueError):
     """What the user asked for cannot be; one sentence with what was given, what is allowed, and where."""
@@ -35,19 +35,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """` (did you mean ...?)` where a known name is close to the given one, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-class Section(BaseModel):
-    """A part of the configuration; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ArithmeticTaskConfig(Section):
@@ -106,61 +93,6 @@ TaskConfig = Annotated[
     ArithmeticTaskConfig | Gsm8kTaskConfig | MathTaskConfig | HumanEvalTaskConfig | PythonTaskConfig,
     Field(discriminator="kind"),
 ]
-
-
-class VllmEngineConfig(Section):
-    """An in-process vLLM engine."""
-
-    kind: Literal["vllm"] = "vllm"
-    model: str = "smollm2-135m-instruct"
-    """A hub id, a model folder, or the packaged `smollm2-135m-instruct`."""
-    args: dict[str, Any] = Field(default_factory=dict)
-    """Any further argument of vLLM's `AsyncEngineArgs`, by its own name."""
-    max_model_len: PositiveInt | None = None
-    """Longest prompt plus output in tokens; the model's own limit when absent."""
-    kv_cache_gib: PositiveFloat = 2.0
-    """Memory for keys and values on a CPU, in GiB; a GPU uses `args.gpu_memory_utilization`."""
-
-    @field_validator("args")
-    @classmethod
-    def _read_text_values(cls, args: dict[str, Any]) -> dict[str, Any]:
-        """`--engine.args enable_prefix_caching=false` arrives as text; it must mean what it means in the file."""
-        return {name: _json_or_text(value) if isinstance(value, str) else value for name, value in args.items()}
-
-
-class FakeEngineConfig(Section):
-    """Answers at once with text made from the request's seed: for tests of logic, not for results."""
-
-    kind: Literal["fake"] = "fake"
-    max_model_len: PositiveInt = 2048
-    """Longest prompt plus output in words."""
-    delay_s: NonNegativeFloat = 0.0
-    """Seconds every request takes until its first word."""
-    token_s: NonNegativeFloat = 0.0
-    """Seconds every word takes."""
-
-
-class SimulatedEngineConfig(Section):
-    """A model of an engine in virtual time, with a stated model of skill in place of the language model."""
-
-    kind: Literal["simulated"] = "simulated"
-    profile: str | None = None
-    """`cpu-2-cores` (when absent), `gpu-h100-8b`, or a file like those in `lamas_local/simulation/profiles`."""
-    run: Path | None = None
-    """The folder of a real run to fit the profile to, instead of `profile`."""
-    max_model_len: PositiveInt = 2048
-    """Longest prompt plus output in tokens."""
-    noise: NonNegativeFloat = 0.0
-    """Standard deviation of the logarithm of a random factor on the seconds of steps; 0 for none."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SimulatedEngineConfig:
-        if self.profile is not None and self.run is not None:
-            raise ValueError(f"profile is {self.profile!r} and run is {str(self.run)!r}, where only one may be given")
-        return self
-
-
-EngineConfig = Annotated[VllmEngineConfig | FakeEngineConfig | SimulatedEngineConfig, Field(discriminator="kind")]
 
 
 class AdmissionConfig(Section):

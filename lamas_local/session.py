@@ -13,16 +13,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from lamas_local.config import (
-    AdmissionConfig,
-    Config,
-    ConfigError,
-    FakeEngineConfig,
-    HumanEvalTaskConfig,
-    SimulatedEngineConfig,
-)
+from lamas_local.config import AdmissionConfig, Config, ConfigError, HumanEvalTaskConfig
 from lamas_local.controller import Controller
 from lamas_local.embedding import Embedder, FakeEmbedder, SentenceEmbedder
+from lamas_local.engine_config import FakeEngineConfig, SimulatedEngineConfig
 from lamas_local.executor import Executor
 from lamas_local.operators import Operator, needs_sandbox
 from lamas_local.operators.roster import Roster, load_roster

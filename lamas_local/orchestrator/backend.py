@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lamas_local.calibration import load_cost_model
 from lamas_local.checkpoint import load_checkpoint
-from lamas_local.config import Config, VllmEngineConfig
+from lamas_local.config import Config
+from lamas_local.engine_config import VllmEngineConfig
 from lamas_local.orchestrator.forecast import Forecast
 from lamas_local.orchestrator.metrics import RolloutMetrics
 from lamas_local.orchestrator.orchestrator import NAME, Orchestrator

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lamas_local.config import Config, ConfigError, MathTaskConfig, SimulatedEngineConfig
+from lamas_local.config import Config, ConfigError, MathTaskConfig
+from lamas_local.engine_config import SimulatedEngineConfig
 from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
 from lamas_local.simulation.fit import fit_profile

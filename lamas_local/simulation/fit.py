@@ -12,8 +12,9 @@ import numpy as np
 from scipy import optimize
 
 from lamas_local.calibration import Calibration, load_cost_model
-from lamas_local.config import Config, ConfigError, VllmEngineConfig
+from lamas_local.config import Config, ConfigError
 from lamas_local.cost_model import CostModel
+from lamas_local.engine_config import VllmEngineConfig
 from lamas_local.run_folder import RunFolder
 from lamas_local.simulation.observation import Observation, observations
 from lamas_local.simulation.profile import (

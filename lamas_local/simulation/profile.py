@@ -17,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from lamas_local.config import ConfigError, Section, nearest
+from lamas_local.config import ConfigError, nearest
+from lamas_local.section import Section
 from serving.continuous_batching import BatchLimits, StepCost
 
 Probability = Annotated[float, Field(ge=0, le=1)]

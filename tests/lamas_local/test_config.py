@@ -11,19 +11,12 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from lamas_local.config import (
-    AdmissionConfig,
-    Config,
-    ControllerConfig,
-    SamplingConfig,
-    Section,
-    TrainerConfig,
-    VllmEngineConfig,
-    nearest,
-)
+from lamas_local.config import AdmissionConfig, Config, ControllerConfig, SamplingConfig, TrainerConfig, nearest
 from lamas_local.config_loader import load_config
+from lamas_local.engine_config import VllmEngineConfig
 from lamas_local.operators.roster import load_roster
 from lamas_local.policy import check_policies
+from lamas_local.section import Section
 
 ROOT = Path(__file__).parents[2]
 
