@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant"]
@@ -57,7 +57,7 @@ class RequestTiming:
     """The step that made its last output token ended."""
     returned: float
     """The caller's coroutine had the completion: includes detokenising and the event loop's own delay."""
-    is_shifted: bool = False
+    is_shifted: bool = field(default=False, kw_only=True)
     """The engine's four stamps are of another machine's clock, moved as a whole into the middle of the caller's two:
     the times between them are right, those to `submitted` and from there to `returned` are halves of what is left."""
 
