@@ -25,10 +25,11 @@ from bench.spread import paired_ratio, spread
 from lamas_local.config import Config, ConfigError
 from lamas_local.embedding import FakeEmbedder
 from lamas_local.engine_config import SimulatedEngineConfig
+from lamas_local.engines import admit
 from lamas_local.executor import Executor
 from lamas_local.operators.roster import load_roster
 from lamas_local.run_folder import RunFolder
-from lamas_local.session import admit, new_controller
+from lamas_local.session import new_controller
 from lamas_local.simulation.engine import open_simulated_engine
 from lamas_local.simulation.remembering_task import RememberingTask
 from lamas_local.tasks import load_task

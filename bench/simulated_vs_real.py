@@ -26,11 +26,11 @@ from bench.scatter import draw_scatter
 from lamas_local.calibration import load_cost_model
 from lamas_local.config import Config, ConfigError
 from lamas_local.engine_config import answering
+from lamas_local.engines import admit
 from lamas_local.executor import Executor
 from lamas_local.latency import requests
 from lamas_local.operators.roster import load_roster
 from lamas_local.run_folder import RunFolder
-from lamas_local.session import admit
 from lamas_local.simulation.engine import simulated_engine
 from lamas_local.simulation.fit import fit_to
 from lamas_local.simulation.observation import plan_of, remember_queries

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import math
 import multiprocessing
 import sys
 from collections.abc import Callable, Coroutine
@@ -14,17 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from lamas_local.config import AdmissionConfig, Config, ConfigError, HumanEvalTaskConfig
+from lamas_local.config import Config, ConfigError, HumanEvalTaskConfig
 from lamas_local.controller import Controller
 from lamas_local.embedding import Embedder, FakeEmbedder, SentenceEmbedder
-from lamas_local.engine_config import (
-    FakeEngineConfig,
-    RayEngineConfig,
-    ReplicaConfig,
-    SimulatedEngineConfig,
-    VllmEngineConfig,
-    answering,
-)
+from lamas_local.engine_config import SimulatedEngineConfig
+from lamas_local.engines import start_engine
 from lamas_local.executor import Executor
 from lamas_local.operators import Operator, needs_sandbox
 from lamas_local.operators.roster import Roster, load_roster
@@ -32,21 +25,14 @@ from lamas_local.policy import FIXED, check_policies, parse_fixed
 from lamas_local.reuse import check_reuse
 from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
-from lamas_local.simulation.engine import check_simulation, open_simulated_engine
-from lamas_local.simulation.finding_task import FindingTask
+from lamas_local.simulation.engine import check_simulation
 from lamas_local.simulation.remembering_task import RememberingTask
 from lamas_local.tasks import Task, load_task
 from lamas_local.virtual_time import run_virtually
 from serving.admission import AdmittedEngine
-from serving.fake_engine import FakeEngine
-from serving.models import resolve_encoder, resolve_model
-from serving.ray_engine import start_ray_engine
-from serving.types import Engine
-from serving.vllm_engine import VllmEngine
+from serving.models import resolve_encoder
 
 T = TypeVar("T")
-
-NO_TASK = "engine.kind: 'simulated' answers a task's queries, and here there is no task"
 
 
 def run(config: Config, main: Coroutine[Any, Any, T], start: float = 0.0) -> T:
@@ -178,74 +164,3 @@ def find_embedder(config: Config) -> Callable[[], Embedder]:
     if config.controller.encoder == "fake":
         return FakeEmbedder
     return functools.partial(SentenceEmbedder, resolve_encoder(config.controller.encoder))
-
-
-async def start_engine(config: Config, task: Task | None = None) -> AdmittedEngine:
-    """The engine of `engine`, behind its admission; a simulated one answers the queries that `task` has given.
-
-    Raises:
-        ConfigError: a simulated one without a task to answer, or without its profile.
-        serving.types.EngineStartError: the model is unknown or does not fit.
-    """
-    if not isinstance(config.engine, RayEngineConfig):
-        return admit(await open_engine(config.engine, task, config.seed), config.admission)
-    ray = config.engine
-    if task is None and isinstance(ray.replica, SimulatedEngineConfig):
-        raise ConfigError(NO_TASK)
-    engine = await start_ray_engine(
-        functools.partial(open_replica, config),
-        num_replicas=ray.replicas,
-        address=ray.address,
-        cpus_per_replica=ray.cpus_per_replica,
-        gpus_per_replica=gpus_of(ray.replica) if ray.gpus_per_replica is None else ray.gpus_per_replica,
-        by_group=ray.by_query,
-    )
-    return admit(engine, config.admission)
-
-
-async def open_engine(section: ReplicaConfig, task: Task | None, seed: int) -> Engine:
-    """An engine in this process.
-
-    Raises:
-        ConfigError, serving.types.EngineStartError: as `start_engine`.
-    """
-    if isinstance(section, FakeEngineConfig):
-        return FakeEngine(max_model_len=section.max_model_len, delay_s=section.delay_s, token_s=section.token_s)
-    if isinstance(section, SimulatedEngineConfig):
-        if not isinstance(task, RememberingTask):
-            raise ConfigError(NO_TASK)
-        return await open_simulated_engine(section, task, seed)
-    return await VllmEngine.start(
-        str(resolve_model(section.model)),
-        args=section.args,
-        max_model_len=section.max_model_len,
-        kv_cache_gib=section.kv_cache_gib,
-    )
-
-
-async def open_replica(config: Config) -> Engine:
-    """The engine of a replica, in the replica's process: it hears of queries by their ids alone.
-
-    Raises:
-        ConfigError, serving.types.EngineStartError: as `start_engine`.
-    """
-    replica = answering(config.engine)
-    task = FindingTask(load_task(config.task, config.seed)) if isinstance(replica, SimulatedEngineConfig) else None
-    return await open_engine(replica, task, config.seed)
-
-
-def gpus_of(replica: ReplicaConfig) -> float:
-    """GPUs that vLLM's own arguments ask for."""
-    args = replica.args if isinstance(replica, VllmEngineConfig) else {}
-    sizes = [int(args.get(name, 1)) for name in ("tensor_parallel_size", "pipeline_parallel_size")]
-    return float(math.prod(sizes)) if isinstance(replica, VllmEngineConfig) else 0.0
-
-
-def admit(engine: Engine, admission: AdmissionConfig) -> AdmittedEngine:
-    """The engine behind its admission."""
-    return AdmittedEngine(
-        engine,
-        requests_per_s=admission.requests_per_s,
-        max_in_flight=admission.max_in_flight,
-        deadline_s=admission.deadline_s,
-    )

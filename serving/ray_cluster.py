@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +18,7 @@ from serving.types import EngineStartError
 from serving.watchdog import Watchdog
 
 LOCAL = "local"
+CONNECT_S = 5.0
 OBJECT_STORE_BYTES = 100 * 2**20
 """Ray takes 30% of the memory by default; requests and completions are far too small to get there."""
 ENVIRONMENT = {
@@ -26,8 +27,9 @@ ENVIRONMENT = {
     "RAY_USE_UVLOOP": "0",  # its clock is whole milliseconds, and as old as the loop's turn
 }
 """Defaults for Ray's environment; what the user has set wins. Ray reads some of them when imported."""
-LOOPBACK = "127.0.0.2" if sys.platform == "linux" else None
-"""The address of a cluster of our own. On Linux Ray takes 127.0.0.1 to mean the machine's address in the network."""
+LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""For a cluster of our own, which then listens on the loopback interface only, on every platform; and for joining such
+a one, which Ray would look for at the machine's address in the network."""
 
 
 class RayCluster:
@@ -49,7 +51,7 @@ class RayCluster:
         Raises:
             EngineStartError: Ray is not installed or already in use here, or the cluster does not answer.
         """
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | (LOOPBACK_ENVIRONMENT if _is_loopback(address) else {})).items():
             os.environ.setdefault(name, value)
         try:
             import ray
@@ -58,6 +60,8 @@ class RayCluster:
         logging.getLogger("ray").setLevel(logging.ERROR)
         if ray.is_initialized():
             raise EngineStartError("this process has a Ray cluster already, and it can have only one: close that first")
+        if ":" in address:
+            await _check_reachable(address)
         watchdog, folder = (_new_watchdog(), _new_folder()) if address == LOCAL else (None, None)
         cluster = cls(watchdog, folder)
         connecting = asyncio.ensure_future(asyncio.to_thread(cluster._connect, address, num_cpus))
@@ -81,10 +85,9 @@ class RayCluster:
         with self._watchdog.marked():
             ray.init(
                 address=LOCAL,
-                num_cpus=num_cpus,
+                num_cpus=max(math.ceil(num_cpus), 1),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address=LOOPBACK,
                 _temp_dir=self._folder,
                 **quiet,
             )
@@ -105,6 +108,20 @@ class RayCluster:
             await asyncio.to_thread(self._watchdog.close)
         if self._folder is not None:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+
+def _is_loopback(address: str) -> bool:
+    return address == LOCAL or address.startswith(("127.0.0.1:", "localhost:"))
+
+
+async def _check_reachable(address: str) -> None:
+    """Ray itself would try for a minute, and then end this process."""
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), CONNECT_S)
+    except (OSError, ValueError, asyncio.TimeoutError) as error:
+        raise EngineStartError(f"engine.address {address!r}: nothing answers there ({_first_line(error)})") from error
+    writer.close()
 
 
 def _new_watchdog() -> Watchdog:

@@ -64,7 +64,7 @@ async def open_nothing() -> FakeEngine:
 
 async def start_fakes(address: str = "local") -> ReplicatedEngine:
     return await start_ray_engine(
-        open_fake, num_replicas=2, address=address, cpus_per_replica=0.5, gpus_per_replica=0, by_group=True
+        open_fake, num_replicas=2, address=address, cpus_per_replica=0, gpus_per_replica=0, by_group=True
     )
 
 
@@ -103,10 +103,10 @@ def ask(name: str, content: str = "Count.", max_tokens: int = 40) -> GenerationR
 
 
 async def main() -> None:
-    import ray
-
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: print("interrupted", flush=True))
     engine = await start_fakes(*sys.argv[1:])
+    import ray  # not earlier: it reads its environment
+
     print(ray.get_runtime_context().gcs_address, flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         if line == "answer\n":
