@@ -31,6 +31,7 @@ def owner(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "RAY_AUTH_MODE": "token"},  # what a cluster of Ray's asks for, who joins must be told
         start_new_session=True,
         cwd=Path(__file__).parents[2],
     )
