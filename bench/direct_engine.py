@@ -15,7 +15,7 @@ from bench.served import Served
 from bench.vllm_arguments import vllm_arguments
 from lamas_local.config import Config
 from lamas_local.engine_config import VllmEngineConfig
-from lamas_local.session import start_engine
+from lamas_local.engines import start_engine
 from serving.chat_tokenizer import ChatTokenizer
 from serving.types import GenerationRequest
 from serving.vllm_engine import sampling_params

@@ -22,8 +22,8 @@ from bench.vllm_arguments import vllm_arguments
 from lamas_local.cli import RUN_FAILED
 from lamas_local.config import Config, ConfigError
 from lamas_local.engine_config import OpenAIEngineConfig, VllmEngineConfig
+from lamas_local.engines import start_engine
 from lamas_local.orchestrator.backend import base_model_name
-from lamas_local.session import start_engine
 from lamas_local.tasks import Task, load_task
 from serving.admission import AdmittedEngine
 from serving.models import resolve_model

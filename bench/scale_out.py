@@ -24,14 +24,14 @@ from matplotlib.figure import Figure
 
 from bench.command import new_parser, positive, run_command
 from bench.orchestration import ARCHITECTURE
-from bench.replicas import Replicas
 from bench.result import open_folder, print_table, write_result
+from bench.simulated_replicas import Replicas
 from lamas_local.config import Config, ConfigError
 from lamas_local.engine_config import SimulatedEngineConfig
+from lamas_local.engines import admit
 from lamas_local.executor import Executor, Plan
 from lamas_local.operators.roster import load_roster
 from lamas_local.policy import parse_fixed
-from lamas_local.session import admit
 from lamas_local.simulation.engine import check_simulation, open_profile, simulated_engine
 from lamas_local.simulation.profile import Profile
 from lamas_local.simulation.remembering_task import RememberingTask

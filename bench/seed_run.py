@@ -16,7 +16,7 @@ from bench.trained_run import check_settings, finished_steps, is_finished, train
 from bench.variant import Candidate
 from bench.workers import stop_if_asked
 from lamas_local.config import Config
-from lamas_local.engine_config import VllmEngineConfig
+from lamas_local.engine_config import FakeEngineConfig, SimulatedEngineConfig
 from lamas_local.evaluation import evaluate
 from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
 from lamas_local.run_folder import RunFolder
@@ -124,7 +124,7 @@ def load_untrained(name: str, session: Session) -> Policy:
 
 def is_repeatable(config: Config) -> bool:
     """Whether the engine answers a command run again to the bit, in the same time."""
-    return not isinstance(config.engine, VllmEngineConfig)
+    return isinstance(config.engine, FakeEngineConfig | SimulatedEngineConfig)
 
 
 def num_workers(asked: int, config: Config) -> int:

@@ -25,11 +25,12 @@ from bench.rollout_blocks import Block, blocks
 from bench.scatter import draw_scatter
 from lamas_local.calibration import load_cost_model
 from lamas_local.config import Config, ConfigError
+from lamas_local.engine_config import answering
+from lamas_local.engines import admit
 from lamas_local.executor import Executor
 from lamas_local.latency import requests
 from lamas_local.operators.roster import load_roster
 from lamas_local.run_folder import RunFolder
-from lamas_local.session import admit
 from lamas_local.simulation.engine import simulated_engine
 from lamas_local.simulation.fit import fit_to
 from lamas_local.simulation.observation import plan_of, remember_queries
@@ -167,7 +168,7 @@ async def simulate(
     responder: Responder = SkilledModel(task, profile.skill, profile.tokens)
     if is_replay:
         responder = Replay({span.request_id: span for trace in real for span in requests(trace) if span.timing})
-    engine = simulated_engine(profile, responder, config.engine.max_model_len or 2**31)
+    engine = simulated_engine(profile, responder, answering(config.engine).max_model_len or 2**31)
     executor = Executor.of(config, admit(engine, config.admission), task, load_roster(config))
     try:
         simulated: list[RolloutTrace] = []

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lamas_local.config import Config, ConfigError
 from lamas_local.cost_model import CostModel, Seconds, Work, fit_cost_model, mape
 from lamas_local.engine_config import OpenAIEngineConfig
@@ -55,7 +57,7 @@ class Calibration:
         if not requests:
             return
         work, seconds = observe(requests)
-        lasting = seconds.total > 0
+        lasting = (seconds.total > 0) & np.array([span.num_retries == 0 for span in requests])
         work, seconds = work.rows(lasting), seconds.rows(lasting)
         if self._window is not None:
             work, seconds = Work.join([self._window[0], work]), Seconds.join([self._window[1], seconds])

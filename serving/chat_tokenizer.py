@@ -25,6 +25,9 @@ class ChatTokenizer:
         special = sorted((one.content for one in tokenizer.added_tokens_decoder.values() if one.special), key=len)
         self._special = re.compile("|".join(re.escape(text) for text in reversed(special) if text) or "(?!)")
 
+    def __reduce__(self) -> tuple[type[ChatTokenizer], tuple[Any]]:
+        return type(self), (self._tokenizer,)
+
     def count(self, text: str) -> int:
         """Number of tokens of `text`, without special tokens."""
         return len(self._tokenizer.encode(text, add_special_tokens=False))
@@ -51,6 +54,14 @@ class ChatTokenizer:
             if self.count(end) <= num_tokens:
                 return end
         return ""
+
+    def count_chat(self, messages: Sequence[Message]) -> int:
+        """Number of prompt tokens of a chat.
+
+        Raises:
+            EngineError: as `chat_tokens`.
+        """
+        return len(self.chat_tokens(messages))
 
     def chat_tokens(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Prompt tokens of a chat: its template applied once, up to where the assistant speaks.

@@ -39,6 +39,10 @@ class WordTokenizer:
             return text
         return text[starts[-num_tokens] :] if num_tokens > 0 else ""
 
+    def count_chat(self, messages: Sequence[Message]) -> int:
+        """Number of words of a chat, their roles included."""
+        return sum(self.count(message.content) + _CHAT_WORDS_PER_MESSAGE for message in messages)
+
 
 class FakeEngine:
     """For tests of logic, never for results: the text is made from a hash of the request, not by a model.
@@ -81,7 +85,7 @@ class FakeEngine:
 
     def count_chat_tokens(self, messages: Sequence[Message]) -> int:
         """Number of words of `messages`, their roles included."""
-        return sum(len(message.content.split()) + _CHAT_WORDS_PER_MESSAGE for message in messages)
+        return self._tokenizer.count_chat(messages)
 
     @property
     def is_dead(self) -> bool:

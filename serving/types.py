@@ -35,6 +35,8 @@ class GenerationRequest:
     """Structured output: the text is exactly one of these."""
     stop: tuple[str, ...] = ()
     """Generation ends before the first of these; they are not part of the text."""
+    group: str | None = None
+    """Requests of one group are likely to begin alike: where there are several prefix caches, they may share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class RequestTiming:
     """The engine is elsewhere and tells no times: all six are the caller's own. `queued` and `scheduled` are when the
     request was sent (what failed and was tried again lies before), `first_token` and `last_token` when the first and
     the last text arrived. How much of `first_token - scheduled` was the way there, waiting or prefill is not known."""
+    is_shifted: bool = field(default=False, kw_only=True)
+    """The engine's four stamps are of another machine's clock, moved as a whole into the middle of the caller's two:
+    the times between them are right, those to `submitted` and from there to `returned` are halves of what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,11 @@ class Completion:
     num_output_tokens: int
     finish_reason: Literal["stop", "length"]
     timing: RequestTiming
+    replica: str | None = None
+    """Which of several engines made it; None where there is one."""
+    num_retries: int = 0
+    """How often it was begun again because a replica was lost with it; `timing` is the last attempt's, but for
+    `submitted`."""
 
 
 class EngineError(Exception):
@@ -88,6 +98,10 @@ class RequestRefusedError(EngineError):
 
 class EngineDeadError(EngineError):
     """The engine stopped working: no further request will be answered."""
+
+
+class ReplicaLostError(EngineError):
+    """One of several engines is gone with the request, which another may complete."""
 
 
 class EngineStartError(ValueError):
@@ -107,6 +121,10 @@ class Tokenizer(Protocol):
 
     def keep_end(self, text: str, num_tokens: int) -> str:
         """The longest end of `text` of at most `num_tokens` tokens."""
+        ...
+
+    def count_chat(self, messages: Sequence[Message]) -> int:
+        """Number of prompt tokens of a chat, its template's included."""
         ...
 
 

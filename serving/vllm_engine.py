@@ -108,7 +108,7 @@ class VllmEngine:
 
     def count_chat_tokens(self, messages: Sequence[Message]) -> int:
         """Number of prompt tokens the model sees for `messages`, chat template included."""
-        return len(self._tokenizer.chat_tokens(messages))
+        return self._tokenizer.count_chat(messages)
 
     async def generate(self, request: GenerationRequest) -> Completion:
         """Complete one request. Cancelling the awaiting task aborts it in the engine.

@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 MARKER_VARIABLE = "SERVING_ENGINE_OWNER"
+"""Markers with spaces between them: of the owner, and of owners whose own process is marked."""
 TERM_GRACE_S = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 OWNER_POLL_S = 1.0
@@ -69,7 +70,8 @@ class Watchdog:
         if self._process.stdin is None or self._process.stdin.closed:
             raise RuntimeError("the engine's start was given up")
         # setproctitle, which vLLM uses, would otherwise write over /proc/PID/environ and with it the marker.
-        added = {MARKER_VARIABLE: self._marker, "SPT_NOENV": "1"}
+        markers = [*os.environ.get(MARKER_VARIABLE, "").split(), self._marker]
+        added = {MARKER_VARIABLE: " ".join(markers), "SPT_NOENV": "1"}
         previous = {name: os.environ.get(name) for name in added}
         os.environ.update(added)
         try:
@@ -95,7 +97,8 @@ def find_marked(marker: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(MARKER_VARIABLE) == marker and process.status() != psutil.STATUS_ZOMBIE:
+            markers = process.environ().get(MARKER_VARIABLE, "").split()
+            if marker in markers and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 

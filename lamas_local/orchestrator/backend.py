@@ -10,7 +10,7 @@ from pathlib import Path
 from lamas_local.calibration import load_cost_model
 from lamas_local.checkpoint import load_checkpoint
 from lamas_local.config import Config
-from lamas_local.engine_config import OpenAIEngineConfig, VllmEngineConfig
+from lamas_local.engine_config import OpenAIEngineConfig, VllmEngineConfig, answering
 from lamas_local.orchestrator.forecast import Forecast
 from lamas_local.orchestrator.metrics import RolloutMetrics
 from lamas_local.orchestrator.orchestrator import NAME, Orchestrator
@@ -68,9 +68,10 @@ async def open_backend(config: Config, folder: RunFolder, metrics: RolloutMetric
 
 def base_model_name(config: Config) -> str:
     """How requests name the base model; of a local folder its last part, so that no path of the machine is told."""
-    if isinstance(config.engine, OpenAIEngineConfig):
-        return config.engine.model
-    if not isinstance(config.engine, VllmEngineConfig):
-        return config.engine.kind
-    path = Path(config.engine.model)
-    return path.name if path.is_dir() else config.engine.model
+    engine = answering(config.engine)
+    if isinstance(engine, OpenAIEngineConfig):
+        return engine.model
+    if not isinstance(engine, VllmEngineConfig):
+        return engine.kind
+    path = Path(engine.model)
+    return path.name if path.is_dir() else engine.model

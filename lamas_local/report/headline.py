@@ -63,8 +63,9 @@ def constraint_sentence(run: RunFolder) -> str:
 
 
 def clock(run: RunFolder) -> str:
-    """Whose seconds these are: `measured`, or `simulated` in virtual time."""
-    return "simulated" if section(run.config, "engine").get("kind") == "simulated" else "measured"
+    """Whose seconds these are: `measured`, or `simulated`, in virtual time or in replicas."""
+    engine = section(run.config, "engine")
+    return "simulated" if "simulated" in (engine.get("kind"), section(engine, "replica").get("kind")) else "measured"
 
 
 def result_sentence(run: RunFolder) -> str:

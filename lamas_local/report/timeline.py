@@ -249,8 +249,9 @@ def _pieces(span: Span) -> list[tuple[str, float, float, str]]:
         cached = f", {span.num_cached_tokens} of them cached" if span.num_cached_tokens else ""
         answer = f": {shorten(span.text, 160)}" if span.text else ""
         cached += ", waiting at the endpoint included" if timing.is_client_side else ""
+        retried = ", after another one was lost with the request" if span.num_retries else ""
         pieces = [
-            ("queue", timing.submitted, timing.scheduled, "waiting for the engine"),
+            ("queue", timing.submitted, timing.scheduled, f"waiting for {span.replica or 'the engine'}{retried}"),
             ("prefill", timing.scheduled, timing.first_token, f"prefill of {span.num_prompt_tokens} tokens{cached}"),
             ("decode", timing.first_token, timing.last_token, f"decode of {span.num_output_tokens} tokens{answer}"),
         ]

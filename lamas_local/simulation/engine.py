@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamas_local.config import Config, ConfigError, MathTaskConfig
-from lamas_local.engine_config import SimulatedEngineConfig
+from lamas_local.engine_config import SimulatedEngineConfig, answering
 from lamas_local.sandbox import Sandbox
 from lamas_local.seeds import derive_seed
 from lamas_local.simulation.fit import fit_profile
@@ -18,7 +18,7 @@ DEFAULT_PROFILE = "cpu-2-cores"
 
 def check_simulation(config: Config, sandbox: Sandbox | None) -> None:
     """Raises ConfigError where a simulated engine meets work that takes real seconds."""
-    if not isinstance(config.engine, SimulatedEngineConfig):
+    if not isinstance(answering(config.engine), SimulatedEngineConfig):
         return
     if sandbox is not None:
         raise ConfigError(

@@ -14,7 +14,7 @@ from scipy import optimize
 from lamas_local.calibration import Calibration, load_cost_model
 from lamas_local.config import Config, ConfigError
 from lamas_local.cost_model import CostModel
-from lamas_local.engine_config import VllmEngineConfig
+from lamas_local.engine_config import VllmEngineConfig, answering
 from lamas_local.run_folder import RunFolder
 from lamas_local.simulation.observation import Observation, observations
 from lamas_local.simulation.profile import (
@@ -110,7 +110,7 @@ def _fitted_to_all(traces: Sequence[RolloutTrace]) -> CostModel | None:
 
 def fit_limits(config: Config, seen: Sequence[Observation]) -> LimitsProfile:
     """What the run's configuration says of its engine; the cache's block by what was found in it."""
-    engine = config.engine
+    engine = answering(config.engine)
     args = engine.args if isinstance(engine, VllmEngineConfig) else {}
     kv_cache_gib = engine.kv_cache_gib if isinstance(engine, VllmEngineConfig) else 2.0
     max_num_seqs = int(args.get("max_num_seqs", CPU_MAX_NUM_SEQS))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lamas_local.config import Config, ConfigError
+from lamas_local.engine_config import answering
 from lamas_local.executor import Executor, Plan
 from lamas_local.latency import requests
 from lamas_local.operators.base import needs_sandbox
@@ -52,7 +53,7 @@ async def observations(traces: Sequence[RolloutTrace], task: RememberingTask, co
     """
     remember_queries(task, {trace.query_id for trace in traces})
     spans = {span.request_id: span for trace in traces for span in requests(trace) if span.timing is not None}
-    engine = ReplayEngine(spans, config.engine.max_model_len or 2**31)
+    engine = ReplayEngine(spans, answering(config.engine).max_model_len or 2**31)
     roster = load_roster(config)
     executor = Executor.of(config, engine, task, roster)
     executor.abort = False  # every request that was asked then is asked again

@@ -162,3 +162,15 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: str) 
     file.write_text(content)
     with pytest.raises(ConfigError, match=r"calibration\.json: the calibration cannot be read"):
         load_cost_model(file)
+
+
+def test_what_was_begun_again_is_not_fitted_to() -> None:
+    """Its wait is that of a lost replica, which says nothing of the engine."""
+    calibration, traces = Calibration(), rollouts(1)
+    first = traces[0].layers[0].operators[0]
+    (spans,) = first.steps
+    retried = replace(first, steps=(tuple(replace(one, num_retries=1) for one in spans if one.kind == "request"),))
+    calibration.add([replace(traces[0], layers=(layer(retried),)), *traces[1:]])
+    alone = Calibration()
+    alone.add(traces)
+    assert alone.num_requests - calibration.num_requests == len(spans)

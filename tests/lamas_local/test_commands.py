@@ -121,7 +121,7 @@ def test_ctrl_c_finishes_the_step_saves_and_exits_with_130(
     at: str,
     num_steps: int,
 ) -> None:
-    monkeypatch.setattr("lamas_local.session.FakeEngine", InterruptingEngine)
+    monkeypatch.setattr("lamas_local.engines.FakeEngine", InterruptingEngine)
     monkeypatch.setattr(InterruptingEngine, "at", at)
     run, arguments = tmp_path / "run", write_config(tmp_path / "run", **RUN)
     assert main(arguments) == 130
@@ -242,7 +242,7 @@ class FailingEngine(FakeEngine):
 def test_a_dead_engine_is_one_sentence_and_status_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lamas_local.session.FakeEngine", FailingEngine)
+    monkeypatch.setattr("lamas_local.engines.FakeEngine", FailingEngine)
     assert main(write_config(tmp_path / "run")) == 1
     *_, sentence = capsys.readouterr().err.splitlines()
     assert sentence == "lamas-local: the engine stopped: the core process died"
@@ -394,7 +394,7 @@ class TwoRows(OneProblemTask):
 def test_a_training_split_that_starts_over_is_resumed_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lamas_local.session.FakeEngine", InterruptingEngine)
+    monkeypatch.setattr("lamas_local.engines.FakeEngine", InterruptingEngine)
     changes = {**RUN, "task": {"kind": "python", "target": f"{__name__}:TwoRows"}}
     whole = trained(tmp_path / "whole", **changes)
     monkeypatch.setattr(InterruptingEngine, "at", "train-3/")

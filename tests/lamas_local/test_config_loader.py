@@ -16,6 +16,7 @@ from lamas_local.config import (
     SplitPaths,
 )
 from lamas_local.config_loader import dump_config, field_paths, load_config
+from lamas_local.engine_config import RayEngineConfig, VllmEngineConfig, answering
 from tests.lamas_local.builders import make_config
 
 
@@ -219,3 +220,28 @@ def test_what_is_wrong_in_the_environment(
     sentence = problem(None)
     for part in parts:
         assert part in sentence
+
+
+def test_replicas_in_a_file_and_on_the_command_line(tmp_path: Path) -> None:
+    file = write(tmp_path / "ray.yaml", "engine: {kind: ray, replicas: 2, replica: {kind: vllm, model: m}}")
+    engine = load_config(file, ["--engine.replica.kv-cache-gib", "0.5", "--engine.address", "auto"]).engine
+    replica = VllmEngineConfig(model="m", kv_cache_gib=0.5)
+    assert engine == RayEngineConfig(replicas=2, replica=replica, address="auto")
+    assert answering(engine) == replica
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "{kind: ray, replica: {kind: fake, args: {}}}",
+            "args: not a key of engine.replica.kind 'fake'",
+        ),
+        ("{kind: ray, replica: {kind: fake, delay: 1}}", "engine.replica.delay: unknown key"),
+        ("{kind: ray, model: m}", "engine.model: not a key of engine.kind 'ray'"),
+        ("{kind: ray, replica: {kind: ray}}", "engine.replica"),
+        ("{kind: ray, replicas: 0}", "engine.replicas"),
+    ],
+)
+def test_a_wrong_key_of_a_replica_is_named(tmp_path: Path, text: str, sentence: str) -> None:
+    assert sentence in problem(write(tmp_path / "ray.yaml", f"engine: {text}"))

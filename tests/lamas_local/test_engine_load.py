@@ -148,3 +148,25 @@ def test_failed_requests_and_tools_are_passed_over() -> None:
 @pytest.mark.parametrize("rollout", [trace(), trace(layer())])
 def test_a_rollout_without_requests_has_no_rows(rollout: RolloutTrace) -> None:
     assert len(reference_work(rollout, 0)) == 0
+
+
+def test_each_replica_has_a_load_of_its_own() -> None:
+    a = [stamped(0.0, 0.0, 2.0, 10.0, prompt=30), stamped(1.0, 4.0, 5.0, 8.0, prompt=50)]
+    b = [stamped(0.5, 1.0, 3.0, 9.0, prompt=7), stamped(0.6, 3.0, 5.0, 9.0, prompt=8)]
+    mixed = [
+        replace(span, replica=name)
+        for pair in zip(a, b, strict=True)
+        for span, name in zip(pair, ("replica-1", "replica-0"), strict=True)
+    ]
+    work, seconds = observe(mixed)
+    for own, places in ((a, (0, 2)), (b, (1, 3))):
+        alone, alone_s = observe(own)
+        for index, place in enumerate(places):
+            assert row(work, place) == row(alone, index)
+            assert seconds.total[place] == alone_s.total[index]
+
+
+def test_at_a_reference_load_only_requests_at_one_replica_run_together() -> None:
+    spans = [replace(stamped(0.0, 0.0, 2.0, 10.0, prompt=30), replica=name) for name in ("a", "a", "b")]
+    work = reference_work(trace(layer(operator(tuple(spans)))), 0)
+    assert list(work.decode_running) == [2, 2, 1]
