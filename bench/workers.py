@@ -18,6 +18,7 @@ CONTEXT = multiprocessing.get_context("spawn")
 
 Flag = Any
 """A `ctypes.c_bool` in shared memory: without a lock, which a signal's handler could find taken by its own thread."""
+RESUMES = "finishing what runs, then saving; the same command goes on from there"
 _flag: Flag
 """This process's."""
 ItemT = TypeVar("ItemT")
@@ -25,15 +26,18 @@ ResultT = TypeVar("ResultT")
 
 
 @contextmanager
-def interruptible() -> Iterator[Flag]:
-    """A flag that Ctrl-C sets, also for processes that are started with it; the second one raises KeyboardInterrupt."""
+def interruptible(message: str = RESUMES) -> Iterator[Flag]:
+    """A flag that Ctrl-C sets, also for processes that are started with it; the second one raises KeyboardInterrupt.
+
+    `message` says what the first one does.
+    """
     flag: Flag = CONTEXT.Value(ctypes.c_bool, False, lock=False)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if flag.value:
             raise KeyboardInterrupt
         flag.value = True
-        print("\nfinishing what runs, then saving; the same command goes on from there", file=sys.stderr)
+        print(f"\n{message}", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:

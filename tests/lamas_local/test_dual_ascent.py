@@ -61,6 +61,13 @@ def test_a_floor_by_hand() -> None:
     assert dual.latency_weight == pytest.approx(math.exp(START["score_floor"] - 0.2 * push - 0.5 * push) / 2.0)
 
 
+def test_one_step_pushes_no_further_than_the_largest_push() -> None:
+    dual = budget(2.0, multiplier_rate=0.2, multiplier_damping=0.5)
+    dual.observe([200.0], [1.0])
+    assert dual.integral == pytest.approx(START["latency_budget"] + 0.2)
+    assert dual.log_multiplier == pytest.approx(START["latency_budget"] + 0.7)
+
+
 def test_a_floor_that_is_to_be_measured_has_no_target_yet() -> None:
     objective = ObjectiveConfig(kind="score_floor", score_floor_share=0.9)
     assert DualAscent(objective).target is None

@@ -34,8 +34,15 @@ def test_a_mean_within_the_budget() -> None:
         "value_se": 1.0,
         "violation": pytest.approx(-0.2),
         "is_kept": True,
-        "sentence": "Latency budget kept: the trained policy's mean of 2 ± 1 s (signal measured) is at most 2.5 s.",
+        "sentence": "Latency budget kept with 20.0% to spare: "
+        "the trained policy's mean of 2 ± 1 s (signal measured) is at most 2.5 s.",
     }
+
+
+def test_nothing_to_spare() -> None:
+    verdict = judge([rollout(1.0), rollout(3.0)], budget(2.1), 2.1)
+    assert verdict is not None
+    assert verdict["sentence"].startswith("Latency budget kept: the trained policy's mean of 2 ± 1 s ")
 
 
 def test_a_tail_beyond_it() -> None:
