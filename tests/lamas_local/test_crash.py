@@ -115,7 +115,7 @@ def test_after_its_engine_died_it_goes_on(
     run, arguments = tmp_path / "run", write_config(tmp_path / "run", **RUN)
     with monkeypatch.context() as patch:
         patch.setattr(DyingEngine, "at", at)
-        patch.setattr("lamas_local.session.FakeEngine", DyingEngine)
+        patch.setattr("lamas_local.engines.FakeEngine", DyingEngine)
         assert main(arguments) == 1
     assert "the engine stopped: the core process died" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
