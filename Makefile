@@ -24,7 +24,7 @@ quickstart: setup
 	$(BIN)/lamas-local train --config configs/quickstart.yaml --restart
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -65,6 +65,11 @@ class RequestTiming:
     """The engine's four stamps are of another machine's clock, moved as a whole into the middle of the caller's two:
     the times between them are right, those to `submitted` and from there to `returned` are halves of what is left."""
 
+    @property
+    def stamps(self) -> tuple[float, float, float, float, float, float]:
+        """The six times, in their order."""
+        return self.submitted, self.queued, self.scheduled, self.first_token, self.last_token, self.returned
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

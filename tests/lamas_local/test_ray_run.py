@@ -97,6 +97,7 @@ def test_a_simulated_replica_answers_as_one_in_this_process_does(tmp_path: Path)
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 def test_two_real_replicas_train_and_evaluate_the_quickstart(tmp_path: Path) -> None:
     run, before = tmp_path / "run", set(psutil.Process().children(recursive=True))
     small = [

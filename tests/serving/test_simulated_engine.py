@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import astuple
 
 import pytest
 
@@ -40,7 +39,7 @@ def test_one_alone_takes_what_the_model_says() -> None:
     completion = run_virtually(main())
     assert (completion.text, completion.num_prompt_tokens, completion.num_output_tokens) == ("abcdefgh", 8, 3)
     assert completion.finish_reason == "stop"
-    assert astuple(completion.timing) == (2.0, 2.5, 2.5, 4.75, 7.25, 7.3125)
+    assert completion.timing.stamps == (2.0, 2.5, 2.5, 4.75, 7.25, 7.3125)
 
 
 def test_a_prompt_that_was_there_before_is_cached_up_to_its_last_whole_block() -> None:
@@ -101,7 +100,7 @@ def test_equal_requests_have_equal_stamps_and_noise_changes_them() -> None:
         )
         requests = [request(f"{i:04d}" * (1 + i % 5), 1 + i % 7) for i in range(40)]
         done = await asyncio.gather(*(one.generate(each) for each in requests))
-        return [astuple(completion.timing) for completion in done]
+        return [completion.timing.stamps for completion in done]
 
     assert run_virtually(main(0.0, 1)) == run_virtually(main(0.0, 2))
     assert run_virtually(main(0.1, 1)) == run_virtually(main(0.1, 1)) != run_virtually(main(0.1, 2))
