@@ -112,8 +112,6 @@ class OpenAIEngine:
 
     def count_chat_tokens(self, messages: Sequence[Message]) -> int:
         """Number of prompt tokens the model sees for `messages`, chat template included."""
-        if isinstance(self._tokenizer, ChatTokenizer):
-            return len(self._tokenizer.chat_tokens(messages))
         return self._tokenizer.count_chat(messages)
 
     @property
