@@ -21,6 +21,8 @@ FLOOR_GAIN = 2.0
 """Times the violation of a floor: policies differ in seconds by factors, in score by tenths."""
 BOUND = math.log(100.0)
 """The log-multiplier's largest magnitude, so that it comes back soon from a constraint that was slack or hopeless."""
+SATURATED = math.log(10.0)
+"""Of the log-multiplier: the score has a tenth of the say, and more would change nothing but the way back."""
 LARGEST_PUSH = 1.0
 """That one step gives: a policy far off its target must not throw the multiplier to its bound."""
 TAIL_WINDOW = 256
@@ -59,7 +61,8 @@ class DualAscent:
     Lagrangian divided by its multiplier, so both kinds have one form of utility and one multiplier. I alone is dual
     ascent (in log space, so that mu > 0 and a step is a factor, whatever the unit of time); on a policy that answers
     slowly it overshoots and swings, which the proportional term damps (Stooke, Achiam and Abbeel, arXiv 2007.03964, who
-    also divide by 1 + mu).
+    also divide by 1 + mu). While the multiplier is saturated, I does not rise (anti-windup by conditional integration):
+    what it gathers on the long way from an untrained policy to a tight budget would have to be lost again below it.
 
     For `p95` the multiplier answers to the percentile, while utilities go on paying for L itself: the percentile's own
     gradient, `E[1(L > q) grad log pi] / f(q)` (Jiang et al., arXiv 2201.11463), hears of one rollout in twenty. A
@@ -93,8 +96,10 @@ class DualAscent:
         if self.objective.kind == "score_floor":
             push *= -FLOOR_GAIN  # a score below its floor makes seconds count less
         push = _clipped(push, LARGEST_PUSH)
-        self.integral = _clipped(self.integral + self.objective.multiplier_rate * push, BOUND)
-        self.log_multiplier = _clipped(self.integral + self.objective.multiplier_damping * push, BOUND)
+        damping = self.objective.multiplier_damping * push
+        if push < 0 or self.integral + damping < SATURATED:
+            self.integral = _clipped(self.integral + self.objective.multiplier_rate * push, BOUND)
+        self.log_multiplier = _clipped(self.integral + damping, BOUND)
 
     @property
     def value(self) -> float:

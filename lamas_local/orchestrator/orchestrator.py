@@ -88,25 +88,18 @@ class Orchestrator:
         check_length(Query("", problem), self._engine, self._max_prompt_tokens)
 
     async def answer(self, query: ChatQuery) -> AsyncGenerator[Event, None]:
-        """Events as they come, the answer's text when the vote has it, then the rollout."""
+        """Where it is streamed, events as they come; the answer's text when the vote has it, then the rollout."""
         assert isinstance(query.request, LamasRequest)
         budget_s = query.request.latency_budget_s
         chosen = await self._choose(query, query.request)
-        yield _note(
-            ArchitectureEvent(
-                layers=chosen.architecture,
-                execution_mode=chosen.mode,
-                predicted_s=chosen.predicted_s,
-                latency_budget_s=budget_s,
-            )
-        )
-        progress = Progress(query.admitted)
+        progress = Progress(query.admitted) if query.is_streamed else None
         deadline = None if budget_s is None else Deadline(query.arrived + budget_s - self._margin.of(budget_s))
         running = asyncio.ensure_future(self._executor.run(self._plan(query, chosen, deadline, progress)))
-        running.add_done_callback(lambda _: progress.close())
         try:
-            async for event in progress.events():
-                yield _note(event)
+            if progress is not None:
+                yield _note(_architecture_event(chosen, budget_s))
+                async for event in progress.events(running):
+                    yield _note(event)
             trace = await running
         finally:
             if deadline is not None:
@@ -159,7 +152,7 @@ class Orchestrator:
             if name != EARLY_STOP and not needs_solution(self._executor.operators[name])
         ]
 
-    def _plan(self, query: ChatQuery, chosen: Chosen, deadline: Deadline | None, progress: Progress) -> Plan:
+    def _plan(self, query: ChatQuery, chosen: Chosen, deadline: Deadline | None, progress: Progress | None) -> Plan:
         return Plan(
             Example(chosen.query, gold=""),
             chosen.architecture,
@@ -187,6 +180,15 @@ class Orchestrator:
         self._metrics.count(trace, latency, rollout.budget_met)
         self._forecast.learn(trace)
         return rollout
+
+
+def _architecture_event(chosen: Chosen, budget_s: float | None) -> ArchitectureEvent:
+    return ArchitectureEvent(
+        layers=chosen.architecture,
+        execution_mode=chosen.mode,
+        predicted_s=chosen.predicted_s,
+        latency_budget_s=budget_s,
+    )
 
 
 def _note(event: LamasEvent) -> Note:

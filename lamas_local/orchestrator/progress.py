@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from time import monotonic
 
 from lamas_local.orchestrator.view import EndedEvent, LamasEvent, StartedEvent, operator_status, output_tokens
-from lamas_local.trace import OperatorSpan
+from lamas_local.trace import OperatorSpan, RolloutTrace
 
 
 class Progress:
@@ -36,11 +36,8 @@ class Progress:
             )
         )
 
-    def close(self) -> None:
-        """No more events."""
-        self._queue.put_nowait(None)
-
-    async def events(self) -> AsyncIterator[LamasEvent]:
-        """All of them until `close`."""
+    async def events(self, rollout: asyncio.Future[RolloutTrace]) -> AsyncIterator[LamasEvent]:
+        """All of them until the rollout is done."""
+        rollout.add_done_callback(lambda _: self._queue.put_nowait(None))
         while (event := await self._queue.get()) is not None:
             yield event

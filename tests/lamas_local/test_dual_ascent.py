@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lamas_local.config import ObjectiveConfig
-from lamas_local.dual_ascent import BOUND, FLOOR_GAIN, START, TAIL_WINDOW, DualAscent, RunningMean
+from lamas_local.dual_ascent import BOUND, FLOOR_GAIN, SATURATED, START, TAIL_WINDOW, DualAscent, RunningMean
 
 
 def budget(seconds: float = 2.0, **settings: Any) -> DualAscent:
@@ -66,6 +66,22 @@ def test_one_step_pushes_no_further_than_the_largest_push() -> None:
     dual.observe([200.0], [1.0])
     assert dual.integral == pytest.approx(START["latency_budget"] + 0.2)
     assert dual.log_multiplier == pytest.approx(START["latency_budget"] + 0.7)
+
+
+def test_the_integral_does_not_wind_up_while_the_multiplier_is_saturated() -> None:
+    dual = budget(0.2, multiplier_rate=0.2, multiplier_damping=5.0, multiplier_momentum=0.0)
+    for _ in range(100):  # six times too long: 0.1 * e^5 is past 10
+        dual.observe([1.2], [1.0])
+    assert dual.integral == START["latency_budget"]
+    dual.observe([0.2], [1.0])
+    assert dual.log_multiplier == pytest.approx(START["latency_budget"])
+
+
+def test_without_much_damping_the_integral_rises_until_the_multiplier_is_saturated() -> None:
+    dual = budget(0.2, multiplier_rate=0.2, multiplier_damping=0.5)
+    for _ in range(100):
+        dual.observe([1.2], [1.0])
+    assert SATURATED <= dual.log_multiplier <= SATURATED + 0.2
 
 
 def test_a_floor_that_is_to_be_measured_has_no_target_yet() -> None:

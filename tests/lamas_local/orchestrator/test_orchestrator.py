@@ -262,7 +262,7 @@ async def test_closing_the_events_stops_the_work(backend: OrchestratorBackend) -
     engine = ScriptedEngine(delay_s=lambda request: 30.0)
     backend.session.executor.engine = engine
     now = time.monotonic()
-    request = LamasRequest.model_validate(QUESTION)
+    request = LamasRequest.model_validate(QUESTION | {"stream": True})
     events = backend.orchestrator.answer(ChatQuery(request, "id", now, now))
     assert isinstance(await anext(events), Note)
     assert isinstance(await anext(events), Note)
