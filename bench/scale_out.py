@@ -45,8 +45,8 @@ REPLICAS = (1, 4, 16, 64, 256)
 SHARES = (0.5, 0.9)
 """Of what the engines can finish."""
 WARM_UP_S, COUNTED_S, AFTER_S = 12.0, 6.0, 8.0
-"""Queries come all the time, and those that come in the middle are counted. At nine tenths a query takes six seconds: the
-engines must have filled before, and stay full until the last counted one has ended."""
+"""Queries come all the time, and those that come in the middle are counted. At nine tenths a query takes six seconds:
+the engines must have filled before, and stay full until the last counted one has ended."""
 FULL, NUM_FULL = 256, 1024
 """Queries in flight, and in all, while one replica is filled."""
 BUSY = 0.8
