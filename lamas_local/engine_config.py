@@ -131,8 +131,6 @@ class RayEngineConfig(Section):
     """What Ray sets aside for each; a local cluster has as many as are asked for."""
     gpus_per_replica: NonNegativeFloat | None = None
     """Likewise; when absent, vLLM's tensor times pipeline parallel size where the cluster has GPUs."""
-    by_query: bool = False
-    """Whether the requests of a query go to one replica, for its prefix cache, while that is not overloaded."""
 
 
 EngineConfig = Annotated[

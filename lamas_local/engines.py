@@ -50,7 +50,6 @@ async def start_engine(config: Config, task: Task | None = None) -> AdmittedEngi
         address=ray.address,
         cpus_per_replica=ray.cpus_per_replica,
         gpus_per_replica=gpus_of(ray.replica) if ray.gpus_per_replica is None else ray.gpus_per_replica,
-        by_group=ray.by_query,
     )
     return admit(engine, config.admission)
 

@@ -202,7 +202,6 @@ class RunningCall:
             seed=derive_seed(self.workplace.seed, *place),
             choices=choices,
             stop=stop,
-            group=self.query.id,
         )
 
     async def _complete(self, request: GenerationRequest, num_cut_tokens: int) -> RequestSpan:

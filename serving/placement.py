@@ -1,16 +1,9 @@
-"""Which of several replicas gets the next request: the least loaded, or the one that has a group's prompts cached."""
+"""Which of several replicas gets the next request: the least loaded."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-MAX_GROUPS = 4096
-"""Groups whose replica is remembered; the least recently used go first."""
-FREE_EXCESS, MAX_EXCESS = 4, 1.25
-"""A group's replica is overloaded with more requests than `MAX_EXCESS` times the least loaded one's, plus
-`FREE_EXCESS`."""
 
 
 @dataclass(slots=True)
@@ -36,33 +29,16 @@ def least_loaded(loads: Sequence[Load]) -> int | None:
     )
 
 
-def is_overloaded(load: Load, least: Load) -> bool:
-    """Whether a replica has so much more to do than the least loaded one that its cache is not worth the wait."""
-    return load.num_requests > MAX_EXCESS * least.num_requests + FREE_EXCESS
-
-
 class Placement:
-    """The loads of all replicas, and where each group went last."""
+    """The loads of all replicas."""
 
-    def __init__(self, num_replicas: int, *, by_group: bool = True) -> None:
-        """Nothing is in flight and all are ready. Without `by_group` only loads count."""
+    def __init__(self, num_replicas: int) -> None:
+        """Nothing is in flight and all are ready."""
         self.loads = [Load() for _ in range(num_replicas)]
-        self._by_group = by_group
-        self._homes: OrderedDict[str, int] = OrderedDict()
 
-    def choose(self, group: str | None) -> int | None:
-        """The replica for a request of a group; None while none is ready."""
-        least = least_loaded(self.loads)
-        if least is None or group is None or not self._by_group:
-            return least
-        home = self._homes.get(group, least)
-        if not self.loads[home].is_ready or is_overloaded(self.loads[home], self.loads[least]):
-            home = least
-        self._homes[group] = home
-        self._homes.move_to_end(group)
-        if len(self._homes) > MAX_GROUPS:
-            self._homes.popitem(last=False)
-        return home
+    def choose(self) -> int | None:
+        """The replica for a request; None while none is ready."""
+        return least_loaded(self.loads)
 
     def add(self, replica: int, num_tokens: int) -> None:
         """A request of so many tokens goes to a replica."""

@@ -16,7 +16,6 @@ async def start_ray_engine(
     address: str,
     cpus_per_replica: float,
     gpus_per_replica: float,
-    by_group: bool,
 ) -> ReplicatedEngine:
     """Start or join a cluster, and the replicas in it; closing the engine ends them, and ends or leaves the cluster.
 
@@ -27,7 +26,6 @@ async def start_ray_engine(
         address: as for `RayCluster.open`.
         cpus_per_replica: what Ray sets aside for each; a share of a processor is possible.
         gpus_per_replica: likewise, in a cluster that has GPUs; in one that has none, replicas get none.
-        by_group: as for `ReplicatedEngine.start`.
 
     Raises:
         EngineStartError: there is no such cluster, it is too small, or an engine cannot start in it.
@@ -50,4 +48,4 @@ async def start_ray_engine(
     except BaseException:
         await cluster.close()
         raise
-    return await ReplicatedEngine.start(replicas, by_group=by_group, close_place=cluster.close)
+    return await ReplicatedEngine.start(replicas, close_place=cluster.close)

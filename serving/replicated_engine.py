@@ -54,14 +54,11 @@ class ReplicatedEngine:
         self._is_closed = False
 
     @classmethod
-    async def start(
-        cls, replicas: Sequence[Replica], *, by_group: bool = True, close_place: ClosePlace | None = None
-    ) -> ReplicatedEngine:
+    async def start(cls, replicas: Sequence[Replica], *, close_place: ClosePlace | None = None) -> ReplicatedEngine:
         """Start the replicas one after another: each may need the machine to itself while it loads.
 
         Args:
             replicas: at least one; all answer alike.
-            by_group: whether requests of a group go to the same replica while it is not overloaded.
             close_place: ends what the replicas are in, after them.
 
         Raises:
@@ -73,7 +70,7 @@ class ReplicatedEngine:
         except BaseException:
             await _close(replicas, close_place)
             raise
-        placement = Placement(len(replicas), by_group=by_group)
+        placement = Placement(len(replicas))
         return cls(replicas, placement, facts[0].max_model_len, facts[0].tokenizer, close_place)
 
     @property
@@ -156,7 +153,7 @@ class ReplicatedEngine:
     async def _placed(self, request: GenerationRequest) -> AsyncIterator[Replica]:
         """A replica that is ready, with the request counted as in flight there."""
         num_tokens = request.max_tokens + sum(len(one.content) for one in request.messages) // CHARACTERS_PER_TOKEN
-        while (index := None if self._is_closed else self._placement.choose(request.group)) is None:
+        while (index := None if self._is_closed else self._placement.choose()) is None:
             if self.is_dead:
                 raise EngineDeadError(
                     "the engine is closed" if self._is_closed else "no replica could be started again"

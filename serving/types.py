@@ -35,8 +35,6 @@ class GenerationRequest:
     """Structured output: the text is exactly one of these."""
     stop: tuple[str, ...] = ()
     """Generation ends before the first of these; they are not part of the text."""
-    group: str | None = None
-    """Requests of one group are likely to begin alike: where there are several prefix caches, they may share one."""
 
 
 @dataclass(frozen=True, slots=True)

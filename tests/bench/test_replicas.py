@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import replica_affinity, replicas
+from bench import replicas
 from tests.serving.ray_engines import NEEDS_RAY
 
 SMALL = ["--engine.kind", "simulated", "--engine.profile", "gpu-h100-8b", "--controller.encoder", "fake"]
@@ -25,15 +25,6 @@ def test_throughput_of_one_and_of_two(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "2 replicas to 1" in capsys.readouterr().out
 
 
-def test_affinity_caches_more(tmp_path: Path) -> None:
-    arguments = ["--seeds", "1", "--trainer.num-steps", "2", "--trainer.queries-per-step", "4"]
-    assert replica_affinity.main(["--output", str(tmp_path), *arguments, *SMALL]) == 0
-    figures = json.loads((tmp_path / replica_affinity.NAME / "result.json").read_text())["figures"]
-    assert figures["with"]["cached_share"]["median"] >= figures["without"]["cached_share"]["median"]
-    assert figures["with"]["seconds"]["median"] > 0
-
-
-@pytest.mark.parametrize("module", [replicas, replica_affinity])
-def test_only_a_simulated_engine(module: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert module.main(["--output", str(tmp_path), "--engine.kind", "fake"]) == 2  # type: ignore[attr-defined]
+def test_only_a_simulated_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replicas.main(["--output", str(tmp_path), "--engine.kind", "fake"]) == 2
     assert "engine.kind is 'fake'" in capsys.readouterr().err

@@ -63,9 +63,7 @@ async def open_nothing() -> FakeEngine:
 
 
 async def start_fakes(address: str = "local") -> ReplicatedEngine:
-    return await start_ray_engine(
-        open_fake, num_replicas=2, address=address, cpus_per_replica=0, gpus_per_replica=0, by_group=True
-    )
+    return await start_ray_engine(open_fake, num_replicas=2, address=address, cpus_per_replica=0, gpus_per_replica=0)
 
 
 def marked(owner: psutil.Process) -> list[psutil.Process]:

@@ -105,7 +105,7 @@ def test_a_running_cluster_is_joined_and_left_as_it_was() -> None:
 )
 def test_what_cannot_start_says_why_and_leaves_nothing(changes: dict[str, object], message: str) -> None:
     arguments: dict[str, object] = {"open_engine": open_fake, "num_replicas": 1, "address": "local"} | changes
-    arguments |= {"cpus_per_replica": 0.5, "gpus_per_replica": 0, "by_group": True}
+    arguments |= {"cpus_per_replica": 0.5, "gpus_per_replica": 0}
     before = psutil.Process().children(recursive=True)
     with pytest.raises(EngineStartError, match=message):
         asyncio.run(start_ray_engine(**arguments))  # type: ignore[arg-type]

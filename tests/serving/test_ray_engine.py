@@ -39,7 +39,6 @@ async def engine(folder: Path) -> AsyncIterator[ReplicatedEngine]:
         address="local",
         cpus_per_replica=0.5,
         gpus_per_replica=1,  # of which there are none, so that the replicas need none
-        by_group=True,
     )
     yield engine
     started = [one for one in marked(psutil.Process()) if one not in others]

@@ -70,8 +70,8 @@ class LosableReplica:
         self.is_closed = True
 
 
-def ask(number: int, group: str | None = None) -> GenerationRequest:
-    return GenerationRequest(f"request-{number}", (Message("user", "Count."),), 40, 1.0, seed=number, group=group)
+def ask(number: int) -> GenerationRequest:
+    return GenerationRequest(f"request-{number}", (Message("user", "Count."),), 40, 1.0, seed=number)
 
 
 Test = Callable[[ReplicatedEngine, list[LosableReplica]], Coroutine[Any, Any, None]]
@@ -107,14 +107,6 @@ def test_requests_are_spread_and_named() -> None:
     on_replicas(2, test)
 
 
-def test_a_group_is_kept_together() -> None:
-    async def test(engine: ReplicatedEngine, replicas: list[LosableReplica]) -> None:
-        completions = await asyncio.gather(*(engine.generate(ask(number, "ab"[number % 2])) for number in range(6)))
-        assert [one.replica for one in completions] == ["replica-0", "replica-1"] * 3
-
-    on_replicas(2, test)
-
-
 def test_what_was_on_a_lost_replica_ends_elsewhere_once_and_says_so() -> None:
     async def test(engine: ReplicatedEngine, replicas: list[LosableReplica]) -> None:
         asked = [asyncio.ensure_future(engine.generate(ask(number))) for number in range(6)]
@@ -128,7 +120,7 @@ def test_what_was_on_a_lost_replica_ends_elsewhere_once_and_says_so() -> None:
             assert completion.text == (await FakeEngine().generate(ask(number))).text
         assert engine.num_unfinished == 0
         await asyncio.sleep(RESTART_S)
-        assert {(await engine.generate(ask(9, group))).replica for group in "ab"} == {"replica-0"}
+        assert (await engine.generate(ask(9))).replica == "replica-0"
 
     on_replicas(2, test)
 
