@@ -16,8 +16,9 @@ from lamas_local.evaluation import evaluate, summarise_policy
 from lamas_local.policy import LearnedPolicy
 from lamas_local.run_folder import RunFolder
 from lamas_local.session import Session, run
+from lamas_local.step_metrics import Metrics
 from lamas_local.trace import RolloutTrace
-from lamas_local.trainer import Metrics, Trainer
+from lamas_local.trainer import Trainer
 from lamas_local.verdict import judge
 
 

@@ -32,9 +32,10 @@ from lamas_local.policy import LearnedPolicy
 from lamas_local.run_folder import RunFolder
 from lamas_local.session import Session
 from lamas_local.session import run as run_session
+from lamas_local.step_metrics import Metrics
 from lamas_local.summary_table import number, with_error
 from lamas_local.trace import RolloutTrace, read_traces
-from lamas_local.trainer import BatchFailedError, Metrics, Trainer
+from lamas_local.trainer import BatchFailedError, Trainer
 
 NAME = "reuse"
 WITHOUT, WITH = "without reuse", "with reuse"

@@ -21,8 +21,8 @@ from lamas_local.evaluation import evaluate
 from lamas_local.policy import FIXED, LearnedPolicy, Policy, parse_fixed
 from lamas_local.run_folder import RunFolder
 from lamas_local.session import Session, run
+from lamas_local.step_metrics import Metrics
 from lamas_local.trace import RolloutTrace
-from lamas_local.trainer import Metrics
 
 ResultT = TypeVar("ResultT")
 INITIAL = "initial"

@@ -14,8 +14,9 @@ from lamas_local.policy import LearnedPolicy
 from lamas_local.run_folder import RunFolder
 from lamas_local.run_lock import RunLock
 from lamas_local.session import Session, new_controller
+from lamas_local.step_metrics import Metrics
 from lamas_local.trace import ExecutionMode
-from lamas_local.trainer import Metrics, Trainer
+from lamas_local.trainer import Trainer
 
 FREE = ("run_dir", "evaluation.", "admission.")
 """Settings that change nothing in what a run learns."""

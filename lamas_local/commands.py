@@ -24,9 +24,10 @@ from lamas_local.report import write_report
 from lamas_local.run_folder import RunFolder, write_atomically
 from lamas_local.run_lock import RunLock
 from lamas_local.session import Session, run
+from lamas_local.step_metrics import Metrics
 from lamas_local.summary_table import print_summary
 from lamas_local.trace import ExecutionMode, RolloutTrace
-from lamas_local.trainer import BatchFailedError, Metrics, Trainer
+from lamas_local.trainer import BatchFailedError, Trainer
 from lamas_local.verdict import judge
 from lamas_local.virtual_time import VirtualTimeError
 

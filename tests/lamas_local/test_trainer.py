@@ -20,15 +20,13 @@ from lamas_local.config import Config
 from lamas_local.controller import Draw
 from lamas_local.cost_model import CostModel
 from lamas_local.latency import cost_usd, measure
+from lamas_local.step_metrics import entropy, mean_probabilities, summarise_batch
 from lamas_local.trace import Failure, read_traces
 from lamas_local.trainer import (
     BatchFailedError,
     Trainer,
     check_failures,
-    entropy,
     make_adam,
-    mean_probabilities,
-    summarise_batch,
 )
 from serving.types import Completion, EngineDeadError, EngineError, GenerationRequest, RequestTiming
 from tests.lamas_local.builders import (
