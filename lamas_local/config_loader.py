@@ -62,7 +62,7 @@ def load_config(
             if environment:
                 sources.append(env_settings)
             if file is not None:
-                sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=file))
+                sources.append(FileSource(settings_cls, yaml_file=file))
             return tuple(sources)
 
     try:
@@ -73,6 +73,24 @@ def load_config(
         raise ConfigError(_explain_arguments(str(error))) from error
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"--config {file}: not a YAML mapping of settings: {' '.join(str(error).split())}") from error
+
+
+class FileSource(YamlConfigSettingsSource):
+    """The file, without what a `kind` from elsewhere makes void."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Its settings; `current_state` holds what the command line and the environment say."""
+        return {name: _of_kind(own, self.current_state.get(name)) for name, own in super().__call__().items()}
+
+
+def _of_kind(own: Any, asked: Any) -> Any:
+    """A section of the file as far as it is of the kind asked for. Replicas are of the engine it was."""
+    if not isinstance(own, dict) or not isinstance(asked, dict):
+        return own
+    kind = asked.get("kind", own.get("kind"))
+    if own.get("kind") not in (None, kind):
+        own = {"replica": own} if kind == "ray" else {}
+    return {name: _of_kind(value, asked.get(name)) for name, value in own.items()}
 
 
 def dump_config(config: Config) -> str:

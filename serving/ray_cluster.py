@@ -24,6 +24,7 @@ OBJECT_STORE_BYTES = 100 * 2**20
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what the cluster would print here: a page on standard output for a lost replica
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it takes SIGTERM from whoever owns this process, and aborts
     "RAY_USE_UVLOOP": "0",  # its clock is whole milliseconds, and as old as the loop's turn
 }
 """Defaults for Ray's environment; what the user has set wins. Ray reads some of them when imported."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -245,3 +246,26 @@ def test_replicas_in_a_file_and_on_the_command_line(tmp_path: Path) -> None:
 )
 def test_a_wrong_key_of_a_replica_is_named(tmp_path: Path, text: str, sentence: str) -> None:
     assert sentence in problem(write(tmp_path / "ray.yaml", f"engine: {text}"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "engine"),
+    [
+        (["--engine.kind", "ray"], {"kind": "ray", "replica": {"kind": "vllm", "model": "m", "kv_cache_gib": 3}}),
+        (
+            ["--engine.kind", "ray", "--engine.replica.kv-cache-gib", "1"],
+            {"kind": "ray", "replica": {"kind": "vllm", "model": "m", "kv_cache_gib": 1}},
+        ),
+        (["--engine.kind", "ray", "--engine.replica.kind", "fake"], {"kind": "ray", "replica": {"kind": "fake"}}),
+        (["--engine.kind", "fake"], {"kind": "fake"}),
+        (["--engine.kind", "vllm"], {"kind": "vllm", "model": "m", "kv_cache_gib": 3}),
+    ],
+)
+def test_another_kind_leaves_the_files_keys_behind_but_replicas_are_of_its_engine(
+    arguments: list[str], engine: dict[str, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("engine: {kind: vllm, model: m, kv_cache_gib: 3}\ntask: {kind: arithmetic, levels: [2]}\n")
+    config = load_config(file, [*arguments, "--task.kind", "gsm8k"])
+    assert config.engine == Config.model_validate({"engine": engine}).engine
+    assert config.task.kind == "gsm8k"

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from lamas_local.cli import main
 from tests.lamas_local.builders import write_config
 from tests.serving.http.running import CHAT, wait_until
+from tests.serving.ray_engines import NEEDS_RAY, actors, still_running
 
 QUESTION = {"messages": [{"role": "user", "content": "What is 3 plus 4?"}]}
 
@@ -57,7 +59,7 @@ def ask(url: str, model: str) -> int:
 
 
 def test_sigterm_under_load_finishes_what_was_accepted(run: Path) -> None:
-    with served(run, "--engine.delay-s", "0.4", "--max-in-flight", "4") as (process, url, lines):
+    with served(run, "--engine.delay-s", "1.5", "--max-in-flight", "4") as (process, url, lines):
         assert httpx.get(url + "/v1/models").status_code == 401
         with ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(ask, url, model) for model in ("lamas", "fake") * 4]
@@ -65,11 +67,24 @@ def test_sigterm_under_load_finishes_what_was_accepted(run: Path) -> None:
             wait_until(lambda: "lamas_num_requests_waiting 4.0" in httpx.get(url + "/metrics", headers=headers).text)
             process.send_signal(signal.SIGTERM)
             assert [one.result() for one in asked] == [200] * 8
-        assert process.wait(10) == 0
+        assert process.wait(20) == 0
         events = [json.loads(line) for line in lines]
         assert [event["event"] for event in events if event["event"] != "query"] == ["draining", "ended"]
         assert sum(event["event"] == "query" for event in events) == 8
         assert all("content" not in json.dumps(event) for event in events)
+
+
+@NEEDS_RAY
+def test_a_run_is_served_by_replicas_in_ray(run: Path) -> None:
+    replicas = ["--engine.kind", "ray", "--engine.replica.kind", "fake", "--engine.replicas", "2"]
+    with served(run, *replicas, "--engine.cpus-per-replica", "0.5") as (process, url, _):
+        children = psutil.Process(process.pid).children(recursive=True)
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda _: ask(url, "lamas"), range(8))) == [200] * 8
+        assert len(actors()) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    wait_until(lambda: not still_running(children), 30.0)
 
 
 @pytest.mark.parametrize(
