@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+from tqdm import tqdm
 
 from bench.command import DEFAULT_OUTPUT, positive
 from bench.killed_run import Contents, differences, read_contents
@@ -80,9 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         whole = read_contents(config.run_dir)
         trials: list[Trial] = []
         moments = random.Random(args.seed)
-        while sum(len(trial.kills) for trial in trials) < args.kills:
-            config = settings(Path(place) / f"run-{len(trials)}", args.steps)
-            trials.append(kill_and_resume(config, whole, whole_s, moments))
+        with tqdm(total=args.kills, unit="kill") as bar:
+            while sum(len(trial.kills) for trial in trials) < args.kills:
+                config = settings(Path(place) / f"run-{len(trials)}", args.steps)
+                trials.append(kill_and_resume(config, whole, whole_s, moments))
+                bar.update(len(trials[-1].kills))
     figures = summarise(trials) | {"whole_s": whole_s, "num_rollouts": whole.num_rollouts}
     path = write_result(folder, config, figures, {"trials": [asdict(trial) for trial in trials]}, load_before)
     print_trials(trials, whole_s, whole)
