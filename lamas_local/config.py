@@ -271,6 +271,8 @@ class TrainerConfig(Section):
     """What utilities are compared with: their running mean (the papers), or first the query's other rollouts."""
     ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Momentum of the utility's running mean and standard deviation."""
+    entropy_weight: NonNegativeFloat = 0.0
+    """Of a drawn layer's entropy in nats, in the loss: keeps operators from dying out that training may want again."""
     max_grad_norm: PositiveFloat = 1.0
     """Gradient clipping."""
     reuse: ReuseConfig | None = None

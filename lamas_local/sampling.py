@@ -62,3 +62,9 @@ def draw_log_probs(log_probabilities: torch.Tensor, drawn: Sequence[int], kind: 
     for i, index in enumerate(indices[:-1]):
         left[i + 1 :, index] = False
     return chosen - torch.logsumexp(log_probabilities.expand(len(indices), -1).masked_fill(~left, -torch.inf), dim=1)
+
+
+def entropy(log_probabilities: torch.Tensor) -> torch.Tensor:
+    """Entropy of one layer's distribution in nats, differentiable, a scalar; forbidden operators count nothing."""
+    allowed = log_probabilities[torch.isfinite(log_probabilities)]
+    return -(allowed.exp() * allowed).sum()

@@ -75,9 +75,3 @@ def mean_probabilities(draws: Sequence[Draw], controller: Controller) -> list[Ma
         mean = torch.stack(reached).exp().mean(dim=0).tolist() if reached else None
         layers.append(None if mean is None else dict(zip(controller.names, mean, strict=True)))
     return layers
-
-
-def entropy(log_probabilities: torch.Tensor) -> float:
-    """Entropy of one layer's distribution in nats; forbidden operators count nothing."""
-    allowed = log_probabilities.detach()[torch.isfinite(log_probabilities)]
-    return -float((allowed.exp() * allowed).sum())

@@ -23,11 +23,11 @@ from lamas_local.executor import Executor, Plan
 from lamas_local.latency import Latency, cost_usd, measure, signal_path
 from lamas_local.reuse import RolloutRuns, RunPool
 from lamas_local.run_folder import RunFolder
+from lamas_local.sampling import entropy
 from lamas_local.score_floor import measure_score_floor
 from lamas_local.seeds import derive_seed, occasion
 from lamas_local.step_metrics import (
     Metrics,
-    entropy,
     mean_probabilities,
     summarise_batch,
     summarise_calibration,
@@ -165,14 +165,18 @@ class Trainer:
         return credited
 
     def update(self, draws: Sequence[Draw], credited: Sequence[list[list[float]] | None]) -> Metrics:
-        """Normalise utilities, step Adam on `-mean(log_prob * A)`. Failed rollouts have no part in it."""
+        """Normalise utilities, step Adam on `-mean(log_prob * A) - entropy_weight * mean(entropy of a layer)`.
+
+        Failed rollouts have no part in it.
+        """
         kept = [(draw, credit) for draw, credit in zip(draws, credited, strict=True) if credit is not None]
         flat = [value for _, credit in kept for layer in credit for value in layer]
         advantages = torch.tensor(self.ema.normalise(flat))
         log_probs = torch.cat(
             [p for draw, _ in kept for p in self.controller.log_probs(draw, self.config.trainer.log_prob)]
         )
-        loss = policy_loss(log_probs, advantages)
+        entropies = torch.stack([entropy(p) for draw, _ in kept for p in draw.log_probabilities])
+        loss = policy_loss(log_probs, advantages) - self.config.trainer.entropy_weight * entropies.mean()
         self.adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         grad_norm = torch.nn.utils.clip_grad_norm_(self.controller.parameters(), self.config.trainer.max_grad_norm)
@@ -183,7 +187,7 @@ class Trainer:
             "utility_mean": fmean(flat),
             "ema_mean": self.ema.mean,
             "ema_std": self.ema.std,
-            "entropy": fmean(entropy(p) for draw in draws for p in draw.log_probabilities),
+            "entropy": float(entropies.detach().mean()),
             "scales": self.controller.log_scales.detach().exp().tolist(),
         }
 

@@ -20,7 +20,8 @@ from lamas_local.config import Config
 from lamas_local.controller import Draw
 from lamas_local.cost_model import CostModel
 from lamas_local.latency import cost_usd, measure
-from lamas_local.step_metrics import entropy, mean_probabilities, summarise_batch
+from lamas_local.sampling import entropy
+from lamas_local.step_metrics import mean_probabilities, summarise_batch
 from lamas_local.trace import Failure, read_traces
 from lamas_local.trainer import (
     BatchFailedError,
@@ -96,6 +97,18 @@ async def test_a_split_that_starts_over_is_drawn_and_sampled_anew(tmp_path: Path
     assert len({request.request_id for request in engine.requests}) == len(engine.requests)
     assert len({request.seed for request in engine.requests}) == len(engine.requests)
     assert [plan.epoch for plan in trainer.draw_batch()[0][::2]] == [4, 5, 5]
+
+
+@pytest.mark.parametrize(("weight", "grows"), [(0.0, False), (0.5, True)])
+def test_where_all_is_equally_good_the_weight_of_entropy_decides(weight: float, grows: bool, tmp_path: Path) -> None:
+    trainer = make_trainer(make_config(tmp_path, trainer={"entropy_weight": weight}))
+    seen = []
+    for _ in range(30):
+        _, draws = trainer.draw_batch()
+        credited = [[[1.0] * len(layer) for layer in draw.architecture] for draw in draws]
+        seen.append(trainer.update(draws, credited)["entropy"])
+    assert (seen[-1] > seen[0]) == grows
+    assert grows or seen[-1] == pytest.approx(seen[0])
 
 
 async def probability(config: Config, engine: ScriptedEngine, task: OneProblemTask, name: str) -> tuple[float, float]:
